@@ -1,0 +1,46 @@
+"""Errors that a user can cause; each message is one sentence that names the thing and says what to do.
+
+The command line prints the message and exits with `exit_code`; batch work records it per file and goes on.
+"""
+
+from __future__ import annotations
+
+
+class LipreadError(Exception):
+    """Base of all errors a user can cause. The message is a whole sentence for people."""
+
+    exit_code: int = 1
+
+
+class VideoError(LipreadError):
+    """A file cannot be read as a video."""
+
+
+class NoFaceError(LipreadError):
+    """No face, or not the face that was asked for, could be found."""
+
+
+class ConfigError(LipreadError, ValueError):
+    """A setting has a value that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(LipreadError):
+    """A corpus, manifest or prepared folder is not as it should be."""
+
+
+class CheckpointError(LipreadError):
+    """A checkpoint is damaged, of another kind, or does not fit the network."""
+
+
+class OutputError(LipreadError):
+    """A result could not be written (full disk, no permission)."""
+
+
+class TrainingError(LipreadError):
+    """Training cannot go on, for example because of a non-finite loss."""
+
+
+class MissingDependencyError(LipreadError):
+    """An optional package or system library is absent; the message says what to install."""

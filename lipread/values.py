@@ -1,0 +1,129 @@
+"""The small frozen values that stages hand to one another.
+
+Shapes: T frames at 25 Hz, P lip points, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+FRAME_RATE_HZ = 25
+SAMPLE_RATE_HZ = 16_000
+SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
+CROP_SIDE_PX = 96
+
+# MediaPipe mesh indices of the nine lip points, in the order they are stored: mouth corners, inner lips
+# middle (upper, lower), chin, upper inner lip (left of picture's right, ...), lower inner lip.
+LIP_POINTS: tuple[int, ...] = (78, 308, 13, 14, 152, 311, 81, 402, 178)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of the even 25 Hz stream.
+
+    Attributes:
+        image: RGB uint8 in 0..255, shape (H, W, 3), upright (rotation applied).
+        time_s: presentation time on the even grid, index / 25, seconds from the start of the video.
+    """
+
+    image: Array
+    time_s: float
+
+
+@dataclass(frozen=True)
+class MouthTrack:
+    """The mouth of one person over time: what the network sees.
+
+    Attributes:
+        crops: grey uint8 mouth crops, shape (T, 96, 96); zero where there was no face.
+        points: lip points in the face's own coordinates, float32, shape (T, 9, 2): relative to the midpoint of
+            the inner eye corners, divided by their distance, upright (x right, y down); NaN where there was no face.
+        present: whether each frame has a face (seen or interpolated over a short gap), bool, shape (T,).
+        start_s: time of frame 0, seconds.
+        eye_px: median distance of the inner eye corners in the picture, pixels (how large the face was).
+    """
+
+    crops: Array
+    points: Array
+    present: Array
+    start_s: float = 0.0
+    eye_px: float = 0.0
+
+    @property
+    def face_share(self) -> float:
+        """Share of frames with a face, 0..1."""
+        return float(np.mean(self.present)) if len(self.present) else 0.0
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word with its time in seconds and its confidence in 0..1."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A subtitle-sized stretch of speech."""
+
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[Word, ...]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One candidate text with the parts of its score (natural log)."""
+
+    text: str
+    score: float
+    acoustic_score: float
+    lm_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one video.
+
+    Attributes:
+        text: the words, empty where nothing was seen to be said; `reason` then says why.
+        segments: stretches of speech with their words and times.
+        duration_s: length of the picture, seconds.
+        face_share: share of frames in which the speaker's face was found, 0..1.
+        confidence: mean word confidence, 0..1; 0 where there are no words.
+        nbest: candidates, best first.
+        warnings: sentences about the input (broken tail, long stretches without a face, small face, ...).
+        reason: why the text is empty; None where it is not.
+        source: the file name as it was given.
+        model: name of the checkpoint.
+        stage_s: seconds spent per stage ("video", "landmarks", "mouth", "network", "decoding").
+    """
+
+    text: str
+    segments: tuple[Segment, ...]
+    duration_s: float
+    face_share: float
+    confidence: float
+    nbest: tuple[Hypothesis, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reason: str | None = None
+    source: str = ""
+    model: str = ""
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words of all segments in order."""
+        return tuple(word for segment in self.segments for word in segment.words)
