@@ -1,0 +1,282 @@
+"""Pictures with face meshes -> the mouth crops and lip points that the network sees.
+
+Shapes: T frames, H x W pixels, P = 9 lip points.
+Source: reference geometry of the field's 256 x 256 mean face (Martinez et al. 2020, arXiv:2001.08702, and their
+published preparation code's constants), so that crops stay compatible with published models and corpora.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lipread.errors import DataError, OutputError
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Word
+
+# right-eye centre, left-eye centre, nose base, mouth centre in the 256 x 256 canvas
+REFERENCE = np.array([(102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82)])
+SMOOTH_FRAMES = 6  # scale and rotation are averaged over +-6 frames
+MAX_GAP_FRAMES = FRAME_RATE_HZ // 2  # a face lost for longer is reported as absent, a shorter gap is interpolated
+
+_RIGHT_EYE = (33, 160, 158, 133, 153, 144)
+_LEFT_EYE = (362, 385, 387, 263, 373, 380)
+_NOSE_BASE = (98, 97, 2, 326, 327)
+_LIPS = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)
+_INNER_EYES = (133, 362)
+
+
+def anchors_of(mesh: Array) -> Array:
+    """The four points that the crop is aligned by: eye centres, nose base, mouth centre; (478, 2) -> (4, 2) pixels."""
+    groups = (_RIGHT_EYE, _LEFT_EYE, _NOSE_BASE, _LIPS)
+    return np.stack([mesh[list(group)].mean(axis=0) for group in groups]).astype(np.float64)
+
+
+def similarity(source: Array, target: Array) -> tuple[complex, complex]:
+    """Least-squares similarity w = a z + b between point sets (N, 2), points taken as complex numbers x + iy."""
+    z, w = source[:, 0] + 1j * source[:, 1], target[:, 0] + 1j * target[:, 1]
+    zc, wc = z - z.mean(), w - w.mean()
+    a = (zc.conj() @ wc) / (zc.conj() @ zc).real
+    return complex(a), complex(w.mean() - a * z.mean())
+
+
+def smooth_anchors(anchors: Array, index: int) -> Array:
+    """Mean anchors over +-6 frames (frames without a face left out), moved onto the centre of frame `index`.
+
+    Args:
+        anchors: (T, 4, 2) pixels, NaN where there is no face; frame `index` has one.
+    Returns: (4, 2) pixels.
+    """
+    window = anchors[max(0, index - SMOOTH_FRAMES) : index + SMOOTH_FRAMES + 1]
+    window = window[np.isfinite(window).all(axis=(1, 2))]
+    mean = window.mean(axis=0)
+    return np.asarray(mean - mean.mean(axis=0) + anchors[index].mean(axis=0))
+
+
+def crop_mouth(grey: Array, anchors: Array) -> Array:
+    """Cut the mouth out of one picture.
+
+    Args:
+        grey: uint8 picture, shape (H, W).
+        anchors: smoothed anchors in pixels, shape (4, 2).
+    Returns: uint8, shape (96, 96); outside the picture is black.
+    """
+    a, b = similarity(anchors, REFERENCE)
+    centre = a * complex(*anchors[3]) + b  # mouth centre in the canvas
+    b += complex(CROP_SIDE_PX / 2, CROP_SIDE_PX / 2) - centre
+    scale = abs(a)
+    while scale < 0.5 and min(grey.shape[:2]) > 1:  # a large face: halve the picture first, so that nothing aliases
+        corner = (complex(0, 0) - b) / a, (complex(CROP_SIDE_PX, CROP_SIDE_PX) - b) / a
+        grey, offset = _region(grey, corner[0], corner[1])
+        b += a * offset
+        grey = cv2.pyrDown(grey)
+        a *= 2
+        scale *= 2
+    matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    return np.asarray(cv2.warpAffine(grey, matrix, (CROP_SIDE_PX, CROP_SIDE_PX), flags=cv2.INTER_LINEAR))
+
+
+def _region(grey: Array, first: complex, second: complex) -> tuple[Array, complex]:
+    """The part of a picture around the square with these opposite corners, with a margin, and its offset."""
+    middle, reach = (first + second) / 2, abs(second - first)
+    height, width = grey.shape[:2]
+    left, top = (int(np.clip(v, 0, n - 2)) // 2 * 2 for v, n in ((middle.real - reach, width), (middle.imag - reach, height)))
+    right, bottom = int(np.ceil(middle.real + reach)), int(np.ceil(middle.imag + reach))
+    return grey[top : max(bottom, top + 2), left : max(right, left + 2)], complex(left, top)
+
+
+def lip_points(mesh: Array, roll: float) -> tuple[Array, float]:
+    """Lip points in the face's own coordinates.
+
+    Args:
+        mesh: (478, 2) pixels.
+        roll: rotation that makes the face upright, radians.
+    Returns: (9, 2) relative to the midpoint of the inner eye corners in units of their distance, and that distance
+        in pixels.
+    """
+    right, left = mesh[list(_INNER_EYES)].astype(np.float64)
+    eye_px = float(np.hypot(*(left - right)))
+    offsets = (mesh[list(LIP_POINTS)] - (right + left) / 2) / max(eye_px, 1e-6)
+    turned = (offsets[:, 0] + 1j * offsets[:, 1]) * np.exp(1j * roll)
+    return np.stack([turned.real, turned.imag], axis=-1).astype(np.float32), eye_px
+
+
+class MouthCropper:
+    """Follows one face through a stream of pictures; keeps at most MAX_GAP_FRAMES + SMOOTH_FRAMES + 1 of them.
+
+    Call `push` for every 25 Hz frame in order, with None where the face is not seen, then `finish`.
+    Frames before the face's first appearance can be given as `start_frame`.
+    """
+
+    def __init__(self, start_frame: int = 0) -> None:
+        self._grey: dict[int, Array] = {}
+        self._mesh: list[Array] = []  # only the mesh points that are used, NaN where no face
+        self._crops: list[Array] = [np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)] * start_frame
+        self._points: list[Array] = [_NO_POINTS] * start_frame
+        self._eye_px: list[float] = []
+        self._start = start_frame
+        self._resolved = 0  # frames whose mesh is final (seen, interpolated or absent)
+
+    def push(self, image: Array, mesh: Array | None) -> None:
+        """Take the next frame.
+
+        Args:
+            image: RGB or grey uint8, shape (H, W, 3) or (H, W).
+            mesh: (478, 2) pixels, or None where the face is not seen.
+        """
+        index = len(self._mesh)
+        self._grey[index] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image.copy()
+        self._mesh.append(_NO_MESH if mesh is None else np.asarray(mesh, np.float32))
+        if mesh is not None:
+            if 0 < self._resolved < index <= self._resolved + MAX_GAP_FRAMES:
+                self._interpolate(self._resolved, index)
+            self._resolved = index + 1
+        elif index + 1 - self._resolved > MAX_GAP_FRAMES or self._resolved == 0:
+            self._resolved = index + 1
+        elif not np.isfinite(self._mesh[self._resolved - 1]).all():
+            self._resolved = index + 1  # inside a long gap
+        self._emit(self._resolved - SMOOTH_FRAMES)
+
+    def finish(self, frames: int | None = None) -> MouthTrack:
+        """The whole track; `frames` pads it (no face) to that many frames."""
+        self._resolved = len(self._mesh)
+        self._emit(self._resolved)
+        total = max(len(self._crops), frames or 0)
+        missing = total - len(self._crops)
+        crops = self._crops + [np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)] * missing
+        points = np.stack(self._points + [_NO_POINTS] * missing) if total else np.zeros((0, len(LIP_POINTS), 2), np.float32)
+        return MouthTrack(
+            crops=np.stack(crops) if total else np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX), np.uint8),
+            points=points,
+            present=np.isfinite(points).all(axis=(1, 2)),
+            eye_px=float(np.median(self._eye_px)) if self._eye_px else 0.0,
+        )
+
+    def _interpolate(self, first: int, last: int) -> None:
+        """Fill frames first..last-1 between the meshes of first-1 and last."""
+        before, after = self._mesh[first - 1], self._mesh[last]
+        if not np.isfinite(before).all():
+            return
+        for index in range(first, last):
+            share = (index - first + 1) / (last - first + 1)
+            self._mesh[index] = (1 - share) * before + share * after
+
+    def _emit(self, until: int) -> None:
+        """Crop the frames before `until`, whose neighbours are known."""
+        while (index := len(self._crops) - self._start) < until:
+            grey, mesh = self._grey.pop(index), self._mesh[index]
+            if not np.isfinite(mesh).all():
+                self._crops.append(np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8))
+                self._points.append(_NO_POINTS)
+                continue
+            first = max(0, index - SMOOTH_FRAMES)
+            near = np.stack([anchors_of(m) for m in self._mesh[first : min(index + SMOOTH_FRAMES, self._resolved - 1) + 1]])
+            anchors = smooth_anchors(near, index - first)
+            a, _ = similarity(anchors, REFERENCE)
+            points, eye_px = lip_points(mesh, float(np.angle(a)))
+            self._crops.append(crop_mouth(grey, anchors))
+            self._points.append(points)
+            self._eye_px.append(eye_px)
+            if first:
+                self._mesh[first - 1] = _FORGOTTEN  # keep the list's indices, not the points
+
+
+_NO_MESH = np.full((478, 2), np.nan, np.float32)
+_FORGOTTEN = _NO_MESH
+_NO_POINTS = np.full((len(LIP_POINTS), 2), np.nan, np.float32)
+
+
+def lip_motion(points: Array) -> float:
+    """How much the lips move: mean absolute change of the inner-lip gap and mouth width per frame, eye distances.
+
+    Args:
+        points: (T, 9, 2), NaN where no face.
+    """
+    gap = points[:, 3, 1] - points[:, 2, 1]
+    width = points[:, 1, 0] - points[:, 0, 0]
+    change = np.abs(np.diff(gap)) + np.abs(np.diff(width))
+    change = change[np.isfinite(change)]
+    return float(change.mean()) if len(change) else 0.0
+
+
+def centre_crop(crops: Array, side_px: int) -> Array:
+    """The middle square of crops (..., S, S) -> (..., side_px, side_px)."""
+    margin = (crops.shape[-1] - side_px) // 2
+    return crops[..., margin : margin + side_px, margin : margin + side_px]
+
+
+def write_crops_mp4(path: str | os.PathLike[str], crops: Array, *, crf: int = 12) -> None:
+    """Write crops as H.264 at 25 Hz, so that they can be looked at and kept small.
+
+    Args:
+        path: mp4 to write (whole or not at all).
+        crops: grey uint8, shape (T, S, S), S even.
+        crf: x264 quality, lower is better and larger.
+    Raises: OutputError: the file cannot be written.
+    """
+    import av
+
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with av.open(str(temporary), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
+            stream.codec_context.thread_count = 1
+            for crop in crops:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), format="gray")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(f"{target}: the crops cannot be written ({error.strerror or error}); free some space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_crops(path: str | os.PathLike[str]) -> Array:
+    """Read crops written by `write_crops_mp4` with OpenCV -> uint8 (T, 96, 96).
+
+    Raises: DataError: the file is not such a film.
+    """
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        good, frame = capture.read()
+        if not good:
+            break
+        frames.append(frame[:, :, 0] if frame.ndim == 3 else frame)
+    capture.release()
+    if not frames or frames[0].shape != (CROP_SIDE_PX, CROP_SIDE_PX):
+        raise DataError(f"{path}: not a film of {CROP_SIDE_PX}x{CROP_SIDE_PX} mouth crops; prepare it again")
+    return np.stack(frames)
+
+
+def crop_strip(crops: Array, words: Sequence[Word] = (), *, columns: int = 15) -> Array:
+    """A picture of crops in rows, each with the word spoken at its time written under it.
+
+    Args:
+        crops: (T, 96, 96) grey uint8.
+        words: words with times from frame 0.
+        columns: crops in a row.
+    Returns: RGB uint8 picture.
+    """
+    caption_px = 16
+    rows = -(-len(crops) // columns)
+    picture = np.full((rows * (CROP_SIDE_PX + caption_px), columns * CROP_SIDE_PX, 3), 255, np.uint8)
+    spoken = ""
+    for index, crop in enumerate(crops):
+        top, left = index // columns * (CROP_SIDE_PX + caption_px), index % columns * CROP_SIDE_PX
+        picture[top : top + CROP_SIDE_PX, left : left + CROP_SIDE_PX] = crop[..., None]
+        time_s = (index + 0.5) / FRAME_RATE_HZ
+        word = next((w.text for w in words if w.start_s <= time_s < w.end_s), "")
+        if word:
+            bottom = top + CROP_SIDE_PX
+            picture[bottom + 1 : bottom + caption_px - 1, left : left + CROP_SIDE_PX] = (222, 235, 247)
+        if word and (word != spoken or left == 0):
+            cv2.putText(picture, word, (left + 3, top + CROP_SIDE_PX + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+        spoken = word
+    return picture
