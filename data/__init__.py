@@ -1,0 +1,1 @@
+"""Recipes for corpora (never their bytes); installed as the package `lipread.data`."""
