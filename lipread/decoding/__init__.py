@@ -1,0 +1,1 @@
+"""CTC log-probabilities -> text and word times, without any network."""

@@ -1,0 +1,165 @@
+"""References and hypotheses -> word and character error rates with 95 % intervals.
+
+Rates are errors / reference length over all clips together (1.0 = 100 %). The interval is a percentile bootstrap that
+draws whole clips: words of one clip go wrong together, so drawing single words would look too certain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lipread.errors import DataError
+from lipread.values import Array
+
+RESAMPLES = 1000
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far hypotheses are from their references.
+
+    Attributes:
+        wer, cer: word and character error rate; 0 is perfect, above 1 is possible.
+        wer_interval, cer_interval: (low, high) of the 95 % bootstrap interval over clips.
+        clips, words, characters: how much was counted (references).
+        substitutions, deletions, insertions: word errors by kind.
+    """
+
+    wer: float
+    cer: float
+    wer_interval: Interval
+    cer_interval: Interval
+    clips: int
+    words: int
+    characters: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A word that was read as another, and how often."""
+
+    reference: str
+    hypothesis: str
+    count: int
+
+
+def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0) -> Score:
+    """Compare hypotheses with references, clip by clip.
+
+    Args:
+        references: what was said, one text per clip.
+        hypotheses: what was read, in the same order.
+        seed: of the bootstrap; the same seed gives the same interval.
+    Raises: DataError: the two differ in number, or the references hold no word.
+    """
+    _check_pairs(references, hypotheses)
+    word_errors = np.zeros((len(references), 3), dtype=np.int64)  # substitutions, deletions, insertions
+    character_errors = np.zeros(len(references), dtype=np.int64)
+    words = np.array([len(text.split()) for text in references], dtype=np.int64)
+    characters = np.array([len(_squeeze(text)) for text in references], dtype=np.int64)
+    for index, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
+        word_errors[index] = _word_errors(reference, hypothesis)
+        character_errors[index] = _character_errors(reference, hypothesis)
+    if not words.sum():
+        raise DataError("the references hold no word, so there is no error rate; give at least one spoken clip")
+    totals = word_errors.sum(axis=1)
+    return Score(
+        wer=float(totals.sum() / words.sum()),
+        cer=float(character_errors.sum() / characters.sum()),
+        wer_interval=_interval(totals, words, seed),
+        cer_interval=_interval(character_errors, characters, seed),
+        clips=len(references),
+        words=int(words.sum()),
+        characters=int(characters.sum()),
+        substitutions=int(word_errors[:, 0].sum()),
+        deletions=int(word_errors[:, 1].sum()),
+        insertions=int(word_errors[:, 2].sum()),
+    )
+
+
+def score_groups(
+    groups: Sequence[str], references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0
+) -> Mapping[str, Score]:
+    """One `Score` per group (for example per speaker), in the order of the groups' names.
+
+    Groups whose references hold no word have no rate and are left out.
+    """
+    _check_pairs(references, hypotheses)
+    if len(groups) != len(references):
+        raise DataError(f"{len(groups)} group names for {len(references)} references; give one name per clip")
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    return {
+        group: score([references[i] for i in indices], [hypotheses[i] for i in indices], seed=seed)
+        for group, indices in sorted(members.items())
+        if any(references[i].split() for i in indices)
+    }
+
+
+def confusions(references: Sequence[str], hypotheses: Sequence[str], *, limit: int = 10) -> tuple[Confusion, ...]:
+    """The most frequent word substitutions, most frequent first, ties in alphabetical order."""
+    import jiwer
+
+    _check_pairs(references, hypotheses)
+    counts: Counter[tuple[str, str]] = Counter()
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        if not reference.split() or not hypothesis.split():
+            continue
+        said, read = reference.split(), hypothesis.split()
+        for chunk in jiwer.process_words(" ".join(said), " ".join(read)).alignments[0]:
+            if chunk.type == "substitute":
+                first = said[chunk.ref_start_idx : chunk.ref_end_idx]
+                second = read[chunk.hyp_start_idx : chunk.hyp_end_idx]
+                counts.update(zip(first, second, strict=True))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Confusion(said, read, count) for (said, read), count in ordered[:limit])
+
+
+def _word_errors(reference: str, hypothesis: str) -> tuple[int, int, int]:
+    """Substitutions, deletions, insertions of one clip."""
+    if not reference.split():  # jiwer has no answer for an empty reference
+        return 0, 0, len(hypothesis.split())
+    import jiwer
+
+    counted = jiwer.process_words(_squeeze(reference), _squeeze(hypothesis))
+    return counted.substitutions, counted.deletions, counted.insertions
+
+
+def _character_errors(reference: str, hypothesis: str) -> int:
+    if not reference.split():
+        return len(_squeeze(hypothesis))
+    import jiwer
+
+    counted = jiwer.process_characters(_squeeze(reference), _squeeze(hypothesis))
+    return int(counted.substitutions + counted.deletions + counted.insertions)
+
+
+def _interval(errors: Array, lengths: Array, seed: int) -> Interval:
+    """Percentile bootstrap over clips of sum(errors) / sum(lengths)."""
+    generator = np.random.default_rng(seed)
+    rates = []
+    for _ in range(RESAMPLES):
+        drawn = generator.integers(0, len(errors), size=len(errors))
+        length = lengths[drawn].sum()
+        if length:  # a draw of wordless clips only has no rate
+            rates.append(errors[drawn].sum() / length)
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _check_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    if len(references) != len(hypotheses):
+        raise DataError(f"{len(references)} references and {len(hypotheses)} hypotheses; give one of each per clip")
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())

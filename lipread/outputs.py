@@ -1,0 +1,221 @@
+"""Transcripts -> txt, srt, vtt, tsv and json files.
+
+The forms are those of the whisper command: TSV has integer milliseconds (a decimal comma cannot break it), JSON has
+text, segments and words. Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lipread.errors import ConfigError, OutputError
+from lipread.values import Segment, Transcript
+
+CAPTION_CHARACTERS = 42  # of one subtitle line
+_counter = itertools.count()
+
+PathLike = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def written_whole(path: PathLike) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends well and goes away when it does not.
+
+    Raises: OutputError: the folder cannot be made, or the file cannot be written (full disk, no permission).
+    """
+    target = Path(path)
+    temporary = target.parent / f".lipread-{os.getpid()}-{next(_counter)}.part"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write UTF-8 text whole or not at all.
+
+    Raises: OutputError: as `written_whole`.
+    """
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # a full disk may only show here
+
+
+class TranscriptWriter(ABC):
+    """One form of a transcript; subclasses say what its text is."""
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def render(self, transcript: Transcript) -> str:
+        """The whole content of the file."""
+
+    def write(self, transcript: Transcript, path: PathLike) -> None:
+        """Write the file whole or not at all.
+
+        Raises: OutputError: it cannot be written.
+        """
+        write_text(path, self.render(transcript))
+
+
+class TextWriter(TranscriptWriter):
+    """One line per segment; an empty file where nothing was said."""
+
+    suffix = "txt"
+
+    def render(self, transcript: Transcript) -> str:
+        return "".join(f"{segment.text}\n" for segment in transcript.segments)
+
+
+class SubtitleWriter(TranscriptWriter):
+    """Subtitles through pysubs2, which names the form as we do."""
+
+    def render(self, transcript: Transcript) -> str:
+        import pysubs2
+
+        subtitles = pysubs2.SSAFile()
+        for segment in transcript.segments:
+            event = pysubs2.SSAEvent(start=milliseconds(segment.start_s), end=milliseconds(segment.end_s))
+            event.plaintext = "\n".join(textwrap.wrap(segment.text, CAPTION_CHARACTERS))
+            subtitles.append(event)
+        return str(subtitles.to_string(self.suffix))
+
+
+class SrtWriter(SubtitleWriter):
+    """SubRip subtitles."""
+
+    suffix = "srt"
+
+
+class VttWriter(SubtitleWriter):
+    """WebVTT subtitles."""
+
+    suffix = "vtt"
+
+
+class TsvWriter(TranscriptWriter):
+    """Tab-separated start, end and text of each segment, times in integer milliseconds."""
+
+    suffix = "tsv"
+
+    def render(self, transcript: Transcript) -> str:
+        lines = ["start\tend\ttext"]
+        for segment in transcript.segments:
+            text = " ".join(segment.text.split())  # a tab or line break inside would break the table
+            lines.append(f"{milliseconds(segment.start_s)}\t{milliseconds(segment.end_s)}\t{text}")
+        return "\n".join(lines) + "\n"
+
+
+class JsonWriter(TranscriptWriter):
+    """Everything that is known, in the fields of whisper's JSON and some more."""
+
+    suffix = "json"
+
+    def render(self, transcript: Transcript) -> str:
+        return json.dumps(as_json(transcript), ensure_ascii=False, indent=2) + "\n"
+
+
+_CLASSES: tuple[type[TranscriptWriter], ...] = (TextWriter, SrtWriter, VttWriter, TsvWriter, JsonWriter)
+WRITERS: dict[str, TranscriptWriter] = {writer.suffix: writer() for writer in _CLASSES}
+
+
+def chosen_formats(text: str) -> tuple[str, ...]:
+    """The forms named by a comma list, in their usual order; "all" is every one.
+
+    Raises: ConfigError: a name is not a form.
+    """
+    names = [name.strip().lower().lstrip(".") for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in WRITERS and name != "all"]
+    if unknown or not names:
+        shown = ", ".join(unknown) or "nothing"
+        raise ConfigError(f"output format {shown!r} is not known; choose from {', '.join(WRITERS)} or all")
+    return tuple(name for name in WRITERS if name in names or "all" in names)
+
+
+def write_outputs(
+    transcript: Transcript, folder: PathLike, name: str, formats: Sequence[str] = tuple(WRITERS)
+) -> tuple[Path, ...]:
+    """Write a transcript as FOLDER/NAME.txt, .srt and so on.
+
+    Args:
+        transcript: what to write.
+        folder: made if it is not there.
+        name: file name without suffix; may have sub-folders, but never leads out of the folder.
+        formats: keys of `WRITERS`.
+    Returns: the paths that were written.
+    Raises: OutputError: a file cannot be written, or the name leads out of the folder.
+    """
+    paths = []
+    for form in formats:
+        path = inside(folder, f"{name}.{WRITERS[form].suffix}")
+        WRITERS[form].write(transcript, path)
+        paths.append(path)
+    return tuple(paths)
+
+
+def inside(folder: PathLike, name: str) -> Path:
+    """FOLDER/NAME, or an error if that lies outside the folder (through "..", a root, or a link).
+
+    Raises: OutputError: it lies outside.
+    """
+    path = Path(folder) / name
+    if not path.resolve().is_relative_to(Path(folder).resolve()) or path.resolve() == Path(folder).resolve():
+        raise OutputError(f"the output name {name!r} leads out of the folder {folder}; give a plain name")
+    return path
+
+
+def as_json(transcript: Transcript) -> dict[str, Any]:
+    """A transcript in plain values, as the JSON file has it; times in seconds."""
+    return {
+        "text": transcript.text,
+        "segments": [_segment_json(number, segment) for number, segment in enumerate(transcript.segments)],
+        "duration": round(transcript.duration_s, 3),
+        "face_share": round(transcript.face_share, 4),
+        "confidence": round(transcript.confidence, 4),
+        "reason": transcript.reason,
+        "warnings": list(transcript.warnings),
+        "nbest": [{"text": each.text, "score": round(each.score, 4)} for each in transcript.nbest],
+        "model": transcript.model,
+        "source": transcript.source,
+        "stage_seconds": {stage: round(seconds, 4) for stage, seconds in transcript.stage_s.items()},
+    }
+
+
+def _segment_json(number: int, segment: Segment) -> dict[str, Any]:
+    return {
+        "id": number,
+        "start": round(segment.start_s, 3),
+        "end": round(segment.end_s, 3),
+        "text": segment.text,
+        "confidence": round(segment.confidence, 4),
+        "words": [
+            {
+                "word": word.text,
+                "start": round(word.start_s, 3),
+                "end": round(word.end_s, 3),
+                "probability": round(word.confidence, 4),
+            }
+            for word in segment.words
+        ],
+    }
+
+
+def milliseconds(seconds: float) -> int:
+    """Seconds -> whole milliseconds, never negative."""
+    return max(0, round(1000 * seconds))
