@@ -1,0 +1,31 @@
+# Every target sets up .venv first (tools/setup.sh), which takes a few minutes once and no time afterwards.
+#   make demo [VIDEO=path]   read a video, or a freshly drawn talking head, and show the words with their times
+#   make test                the quick tests, on the CPU and offline; ARGS='-k mouth' goes to pytest
+#   make bench               speed, stage by stage
+#   make lint                ruff and mypy
+#   make clean               delete what the other targets wrote; .venv, prepared/ and runs/ stay
+# PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
+
+PYTHON_IN_VENV = .venv/bin/python
+
+.PHONY: setup demo test bench lint clean
+
+demo: setup
+	@if [ -n "$$VIDEO" ]; then exec $(PYTHON_IN_VENV) -m lipread demo "$$VIDEO"; else exec $(PYTHON_IN_VENV) -m lipread demo; fi
+
+test: setup
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+bench: setup
+	@$(PYTHON_IN_VENV) -m lipread bench
+
+lint: setup
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@$(PYTHON_IN_VENV) -m mypy
+
+clean:
+	rm -rf build dist *.egg-info demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find lipread data tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@sh tools/setup.sh

@@ -1,0 +1,22 @@
+"""What many tests share: the folder of real GRID clips, which is never part of the repository.
+
+LIPREAD_GRID_DIR names it; without that it is ../shared/grid, seen from the repository's root.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def grid_dir() -> Path:
+    """Folder with manifest.tsv and clips/ of real GRID videos; the test skips where it is absent."""
+    folder = Path(os.environ.get("LIPREAD_GRID_DIR") or ROOT.parent / "shared" / "grid")
+    if not (folder / "manifest.tsv").is_file():
+        pytest.skip(f"no GRID clips in {folder}: set LIPREAD_GRID_DIR to the folder that holds manifest.tsv")
+    return folder
