@@ -1,0 +1,138 @@
+"""One file holds a whole model: weights, configuration, alphabet and training record, in safetensors.
+
+Nothing in such a file is executed when it is opened. Keys, sizes and alphabet are checked strictly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lipread.alphabet import Alphabet
+from lipread.config import NetworkConfig, make_config
+from lipread.errors import CheckpointError, ConfigError, OutputError
+from lipread.model.network import LipNetwork
+
+FORMAT = "lipread-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model read from a file.
+
+    Attributes:
+        network: in eval mode, float32, on the device asked for.
+        alphabet: symbols of the CTC outputs.
+        record: training record (data, steps, figures, date, ...).
+        name: file name without suffix.
+    """
+
+    network: LipNetwork
+    alphabet: Alphabet
+    record: Mapping[str, Any]
+    name: str
+
+
+def bundled_models() -> dict[str, Path]:
+    """Names and files of the checkpoints that ship with the package."""
+    folder = Path(str(resources.files("lipread"))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], network: LipNetwork, alphabet: Alphabet, record: Mapping[str, Any],
+    *, weights: Mapping[str, Tensor] | None = None, half: bool = False,
+) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: file to write, .safetensors.
+        network: gives the configuration, and the weights unless `weights` are given.
+        alphabet: symbols of the CTC outputs.
+        record: JSON-able training record.
+        weights: other weights for the same network, for example an average.
+        half: store as float16 (half the size).
+    Raises: CheckpointError: alphabet and network do not fit. OutputError: the file cannot be written.
+    """
+    _check_alphabet(str(path), alphabet, network.config)
+    state = {
+        key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
+        for key, value in (weights or network.state_dict()).items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "config": network.config.model_dump_json(),
+        "alphabet": json.dumps(list(alphabet.symbols)),
+        "record": json.dumps(dict(record), default=str),
+    }
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, temporary, metadata=metadata)
+        os.replace(temporary, target)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{target}: the checkpoint cannot be written ({error}); free some space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises: CheckpointError: absent, damaged, of another kind, or keys or sizes that differ; the message shows how.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such checkpoint; give a .safetensors file or one of: {', '.join(bundled_models()) or 'none bundled'}")
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            state = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file ({error}); it may be cut short or of another kind") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{file}: a checkpoint of another kind (format {metadata.get('format')!r}, wanted {FORMAT!r}); train or convert it with this version of lipread")
+    try:
+        config = make_config(NetworkConfig, json.loads(metadata["config"]), origin=str(file))
+        alphabet = Alphabet(tuple(json.loads(metadata["alphabet"])))
+        record = json.loads(metadata["record"])
+    except (KeyError, TypeError, json.JSONDecodeError, ConfigError) as error:
+        raise CheckpointError(f"{file}: its description is damaged ({error}); get the file again") from error
+    _check_alphabet(str(file), alphabet, config)
+    network = LipNetwork(config)
+    load_weights(network, state, origin=str(file))
+    return Checkpoint(network.to(device).eval(), alphabet, record, file.stem)
+
+
+def load_weights(network: LipNetwork, state: Mapping[str, Tensor], *, origin: str) -> None:
+    """Put weights into a network, strictly. Raises: CheckpointError: shows keys and sizes that differ."""
+    wanted = network.state_dict()
+    problems = [f"missing {key}" for key in wanted if key not in state]
+    problems += [f"unknown {key}" for key in state if key not in wanted]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CheckpointError(f"{origin}: does not fit this network: {'; '.join(problems[:5])}{more}; use the preset it was trained with")
+    network.load_state_dict({key: value.to(wanted[key].dtype) for key, value in state.items()})
+
+
+def _check_alphabet(origin: str, alphabet: Alphabet, config: NetworkConfig) -> None:
+    if alphabet.size != config.alphabet_size:
+        raise CheckpointError(
+            f"{origin}: the alphabet has {alphabet.size} symbols, the network's head {config.alphabet_size}; they must be the same"
+        )

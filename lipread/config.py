@@ -1,0 +1,197 @@
+"""Every setting, declared once: checked when made, immutable, JSON and TOML both ways.
+
+`PRESETS` names the network sizes; `TrainConfig` holds a whole training and is what `train.py` reads from a TOML file
+and from the command line.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lipread.errors import ConfigError
+
+AnyConfig = TypeVar("AnyConfig", bound="Config")
+
+
+class Config(BaseModel):
+    """Base: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class FrontendConfig(Config):
+    """Pixel front-end: Conv3d stem + ResNet trunk with basic blocks."""
+
+    width: int = Field(32, ge=4)  # channels after the stem; the trunk ends with 8 x width
+    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)  # basic blocks per stage; 2,2,2,2 is ResNet-18
+    crop_side_px: int = Field(88, ge=16)  # the part of the 96 x 96 crop that is used
+    input_side_px: int = Field(64, ge=16)  # side to which that part is reduced before the stem
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class GeometryConfig(Config):
+    """Lip-geometry front-end: displacements and velocities of lip points through temporal convolutions."""
+
+    points: int = 9
+    width: int = Field(160, ge=4)
+    layers: int = Field(3, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class EncoderConfig(Config):
+    """BERT encoder; field names and defaults follow the published model."""
+
+    hidden_size: int = Field(256, ge=4)
+    num_hidden_layers: int = Field(5, ge=1)
+    num_attention_heads: int = Field(4, ge=1)
+    intermediate_size: int = Field(1024, ge=4)
+    hidden_dropout_prob: float = Field(0.1, ge=0, lt=1)
+    attention_probs_dropout_prob: float = Field(0.1, ge=0, lt=1)
+    max_position_embeddings: int = Field(256, ge=2)
+    type_vocab_size: int = Field(3, ge=1)  # segments: video, audio, both
+    vocab_size: int | None = None  # word embeddings, for language models
+    layer_norm_eps: float = 1e-12
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> EncoderConfig:
+        if self.hidden_size % self.num_attention_heads:
+            fitting = self.hidden_size // self.num_attention_heads * self.num_attention_heads
+            raise ValueError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads="
+                f"{self.num_attention_heads}; try {fitting}"
+            )
+        return self
+
+
+class NetworkConfig(Config):
+    """The whole network."""
+
+    frontend: FrontendConfig = FrontendConfig()
+    geometry: GeometryConfig = GeometryConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    alphabet_size: int = Field(29, ge=2)  # CTC outputs, blank included
+    fusion_layers: int = Field(1, ge=0)  # temporal convolutions after the streams are joined
+    position_jitter: int = Field(25, ge=0)  # in training, positions start at a random 0..this
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "tiny": NetworkConfig(
+        frontend=FrontendConfig(width=4, blocks=(1, 1, 1, 1), input_side_px=32),
+        geometry=GeometryConfig(width=16, layers=1),
+        encoder=EncoderConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64),
+        fusion_layers=1,
+    ),
+    "small": NetworkConfig(),
+    "base": NetworkConfig(
+        frontend=FrontendConfig(width=64, input_side_px=88),
+        geometry=GeometryConfig(width=256),
+        encoder=EncoderConfig(hidden_size=512, num_hidden_layers=5, num_attention_heads=8, intermediate_size=2048),
+    ),
+    "large": NetworkConfig(
+        frontend=FrontendConfig(width=64, input_side_px=88),
+        geometry=GeometryConfig(width=256),
+        encoder=EncoderConfig(
+            hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
+            max_position_embeddings=512,
+        ),
+    ),
+}
+
+
+class AugmentConfig(Config):
+    """What is changed at random in training clips. Probabilities are per clip."""
+
+    flip: float = Field(0.5, ge=0, le=1)
+    shift_px: float = Field(3.0, ge=0)  # crop position, beside the random 88 in 96
+    scale: float = Field(0.10, ge=0, lt=1)  # relative size, +-
+    rotate_deg: float = Field(8.0, ge=0)
+    light: float = Field(0.4, ge=0)  # strength of gamma, contrast and brightness changes
+    blur: float = Field(0.3, ge=0, le=1)
+    noise: float = Field(6.0, ge=0)  # largest standard deviation of grain, grey levels
+    speed: float = Field(0.15, ge=0, lt=0.9)  # relative speed change, +-
+    time_mask_frames: int = Field(10, ge=0)  # longest masked stretch, one per 25 frames
+    point_noise: float = Field(0.008, ge=0)  # eye distances
+    point_warp: float = Field(0.15, ge=0)  # relative change of mouth width, opening and slant
+    sub_sentence: float = Field(0.25, ge=0, le=1)  # share of clips cut to some of their words
+    splice: float = Field(0.3, ge=0, le=1)  # share of clips with words taken from other clips of the speaker
+
+
+class TrainConfig(Config):
+    """One training, whole."""
+
+    data: tuple[Path, ...] = ()  # prepared folders
+    out: Path = Path("runs/lipread")
+    preset: Literal["tiny", "small", "base", "large"] = "small"
+    network: NetworkConfig | None = None  # replaces the preset
+    augment: AugmentConfig = AugmentConfig()
+    init: Path | None = None  # checkpoint whose weights to start from
+    seed: int = 0
+    steps: int = Field(20_000, ge=1)
+    warmup_steps: int = Field(500, ge=0)
+    curriculum_steps: int = Field(1_000, ge=0)  # sub-sentences grow from one word to whole sentences over these
+    batch_pixels: int = Field(12, ge=0)  # clips with pixels in a step
+    batch_points: int = Field(20, ge=0)  # points-only clips in a step
+    drawn_share: float = Field(0.3, ge=0, le=1)  # share of drawn heads among the pixel clips, where both are there
+    accumulate: int = Field(1, ge=1)  # micro-batches that a step is split into
+    learning_rate: float = Field(8e-4, gt=0)
+    final_learning_rate: float = Field(1e-6, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(5.0, gt=0)
+    frame_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss from the word times
+    drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
+    drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped
+    ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential moving average of the weights, the one that is kept
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    freeze_batchnorm: bool = False
+    freeze_frontend: bool = False
+    held_out_speakers: tuple[str, ...] = ()  # speakers of `train` kept out, to choose for new people
+    evaluate_every: int = Field(500, ge=1)
+    save_every: int = Field(100, ge=1)
+    workers: int = Field(1, ge=0)  # processes that decode and augment
+    threads: int | None = None  # processor threads of the network
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _some_clips(self) -> TrainConfig:
+        if self.batch_pixels + self.batch_points == 0:
+            raise ValueError("batch_pixels=0 and batch_points=0 leave nothing to train on; set one above 0")
+        if self.drop_pixels + self.drop_points > 1:
+            raise ValueError(
+                f"drop_pixels={self.drop_pixels} and drop_points={self.drop_points} add up to more than 1; lower one"
+            )
+        return self
+
+    @property
+    def network_config(self) -> NetworkConfig:
+        """The network that is trained."""
+        return self.network or PRESETS[self.preset]
+
+
+def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = "configuration") -> AnyConfig:
+    """Build a configuration from plain values.
+
+    Raises: ConfigError: one sentence with field, value got and value wanted.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        given = first.get("input")
+        shown = f"={given!r}" if isinstance(given, str | int | float | bool) else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{origin}: {name}{shown}: {message}") from error
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """Read settings from a TOML file. Raises: ConfigError: absent or not TOML."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); correct that line") from error

@@ -1,0 +1,1 @@
+"""The network: tensors in, tensors out. No path, no video, no text."""

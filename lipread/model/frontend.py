@@ -1,0 +1,78 @@
+"""Mouth crops -> feature vectors.
+
+Shapes: B clips, T frames, N real frames, C channels, H x W pixels, D features.
+Source: Stafylakis & Tzimiropoulos 2017, arXiv:1703.04105 (Conv3d stem + ResNet); He et al. 2015, arXiv:1512.03385.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lipread.config import FrontendConfig
+from lipread.model.norm import BatchNorm
+
+GREY_MEAN, GREY_STD = 0.421, 0.165  # of mouth crops in 0..1, the field's constants
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut; (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = BatchNorm(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = BatchNorm(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), BatchNorm(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class PixelFrontend(nn.Module):
+    """Conv3d 5 x 7 x 7 stem and ResNet trunk."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: FrontendConfig) -> None:
+        super().__init__()
+        self.side_px = config.input_side_px
+        self.register_buffer("mean", torch.tensor(GREY_MEAN * 255))
+        self.register_buffer("std", torch.tensor(GREY_STD * 255))
+        self.stem = nn.Conv3d(1, config.width, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
+        self.stem_norm = BatchNorm(config.width)
+        blocks: list[nn.Module] = []
+        channels = config.width
+        for stage, count in enumerate(config.blocks):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(channels, config.width * 2**stage, stride))
+                channels = config.width * 2**stage
+        self.trunk = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(config.dropout)
+        self.features = channels
+
+    def forward(self, crops: Tensor, valid: Tensor) -> Tensor:
+        """Grey 0..255, (B, T, H, W), and bool (B, T) -> features of the real frames in order, (N, D)."""
+        x = self._reduce(crops)
+        x = (x - self.mean) / self.std * valid[..., None, None]  # padding is zero, as outside the clip's ends
+        x = self.stem(x[:, None])  # (B, 1, T, H, W) -> (B, C, T, H/2, W/2)
+        x = x.transpose(1, 2)[valid].contiguous(memory_format=torch.channels_last)  # (N, C, H/2, W/2)
+        x = F.max_pool2d(F.relu(self.stem_norm(x)), 3, 2, 1)  # (N, C, H/4, W/4)
+        x = self.trunk(x)  # (N, 8C, H/32, W/32)
+        return self.dropout(x.mean(dim=(2, 3)))  # (N, D)
+
+    def _reduce(self, crops: Tensor) -> Tensor:
+        """To the input side; float. Weights of the reduction are a plain average over covered pixels' neighbours."""
+        x = crops.float()
+        if x.shape[-1] == self.side_px:
+            return x
+        return F.interpolate(x, size=(self.side_px, self.side_px), mode="bilinear", antialias=True)

@@ -1,0 +1,94 @@
+"""Mouth crops and lip points -> log-probabilities of characters at 25 Hz.
+
+Shapes: B clips, T frames, H x W pixels, P points, V symbols (blank = 0), D features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lipread.config import NetworkConfig
+from lipread.model.ctc import CtcHead
+from lipread.model.encoder import BertEncoder
+from lipread.model.frontend import PixelFrontend
+from lipread.model.fusion import Fusion
+from lipread.model.geometry_frontend import GeometryFrontend
+from lipread.model.masks import valid_frames
+
+SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH = 0, 1, 2
+
+
+class LipNetwork(nn.Module):
+    """Front-ends, fusion, BERT encoder, CTC head. Reads pixels, lip geometry, or both."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.encoder.hidden_size
+        self.frontend = PixelFrontend(config.frontend)
+        self.geometry = GeometryFrontend(config.geometry)
+        self.fusion = Fusion(
+            {"pixels": self.frontend.features, "points": self.geometry.features},
+            width, layers=config.fusion_layers, dropout=config.encoder.hidden_dropout_prob,
+        )
+        self.cls = nn.Parameter(torch.zeros(width))
+        self.encoder = BertEncoder(config.encoder)
+        self.ctc = CtcHead(width, config.alphabet_size, dropout=config.encoder.hidden_dropout_prob)
+
+    @property
+    def max_frames(self) -> int:
+        """Longest clip, frames: positions less [CLS]."""
+        return self.config.encoder.max_position_embeddings - 1
+
+    def forward(
+        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor,
+        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Read clips.
+
+        Args:
+            crops: grey 0..255, uint8 or float, (B, T, H, W), centre-cropped; None for geometry alone.
+            points: lip points in eye distances, NaN where no face, (B, T, P, 2); None for pixels alone.
+            lengths: frames of each clip, (B,).
+            use_pixels, use_points: bool (B,); False where that stream of a clip is absent.
+        Returns: log-probabilities (B, T, V), lengths (B,).
+        """
+        states = self.encode(crops, points, lengths, use_pixels=use_pixels, use_points=use_points)
+        return self.ctc(states[-1][:, 1:]), lengths
+
+    def encode(
+        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor,
+        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Hidden states (B, 1 + T, D), [CLS] first: the embeddings, then after each layer. Arguments as `forward`."""
+        given = crops if crops is not None else points
+        if given is None:
+            raise ValueError("crops and points are both None; give at least one stream")
+        frames = given.shape[1]
+        valid = valid_frames(lengths, frames)
+        streams: dict[str, tuple[Tensor, Tensor]] = {}
+        if crops is not None and (use_pixels is None or bool(use_pixels.any())):
+            chosen = torch.ones_like(lengths, dtype=torch.bool) if use_pixels is None else use_pixels
+            features = self.frontend(crops[chosen], valid[chosen])
+            streams["pixels"] = (features, valid & chosen[:, None])
+        if points is not None and (use_points is None or bool(use_points.any())):
+            chosen = torch.ones_like(lengths, dtype=torch.bool) if use_points is None else use_points
+            features = self.geometry(points[chosen], valid[chosen])[valid[chosen]]
+            streams["points"] = (features, valid & chosen[:, None])
+        x = self.fusion(streams, valid)  # (B, T, D)
+        x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
+        positions = self._positions(len(x), frames, x.device)
+        with_cls = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
+        states: list[Tensor] = self.encoder(x, with_cls, torch.full_like(positions, SEGMENT_VIDEO), positions)
+        return states
+
+    def _positions(self, clips: int, frames: int, device: torch.device) -> Tensor:
+        """[CLS] at 0, frames at 1, 2, ...; in training from a random start, so that place in time teaches little."""
+        if frames > self.max_frames:
+            raise ValueError(f"a clip of {frames} frames is longer than the {self.max_frames} positions; use windows")
+        jitter = min(self.config.position_jitter, self.max_frames - frames)
+        start = torch.ones(clips, 1, dtype=torch.long, device=device)
+        if self.training and jitter > 0:
+            start = start + torch.randint(0, jitter + 1, (clips, 1), device=device)
+        return torch.cat([torch.zeros_like(start), start + torch.arange(frames, device=device)], dim=1)

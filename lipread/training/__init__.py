@@ -1,0 +1,1 @@
+"""Training: prepared folders in, checkpoints out."""

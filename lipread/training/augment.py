@@ -1,0 +1,136 @@
+"""Random changes that keep the words: light, camera, position, tempo, lost frames.
+
+Shapes: T frames, S pixels, P lip points.
+Sources: time masks as in Ma et al. 2022, arXiv:2209.01383; the rest is common practice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from lipread.config import AugmentConfig
+from lipread.training.batches import Example, WordSpan
+from lipread.values import Array
+
+# Lip points that change places in a mirror: corners, and the inner lips' side points (values.LIP_POINTS).
+MIRRORED = [1, 0, 2, 3, 4, 6, 5, 8, 7]
+FRAMES_PER_MASK = 25
+
+
+def augment(
+    example: Example, rng: np.random.Generator, config: AugmentConfig, side_px: int,
+    *, use_pixels: bool = True, use_points: bool = True,
+) -> Example:
+    """Change one example at random.
+
+    Args:
+        example: with crops (T, 96, 96) or without.
+        side_px: side of the crops that come out.
+        use_pixels, use_points: a stream that is not used is not computed.
+    Returns: a new example; its length may differ (speed), its text does not.
+    """
+    if not use_pixels or example.crops is None:
+        example = replace(example, crops=None)
+    if config.speed:
+        example = change_speed(example, 1 + rng.uniform(-config.speed, config.speed))
+    flip = bool(rng.random() < config.flip)
+    crops = example.crops
+    if crops is not None:
+        crops = change_light(move_crops(crops, rng, config, side_px, flip=flip), rng, config)
+    points = change_points(example.points, rng, config, flip=flip)
+    for start, end in time_masks(len(points), rng, config.time_mask_frames):
+        if crops is not None:
+            crops[start:end] = int(crops.mean())
+            if rng.random() < 0.5:
+                continue
+        points[start:end] = np.nan
+    return replace(example, crops=crops, points=points, use_points=use_points or crops is None)
+
+
+def change_speed(example: Example, factor: float) -> Example:
+    """Play faster (factor > 1) or slower, frames blended; never shorter than the text needs."""
+    frames = len(example.points)
+    needed = len(example.text) + 4
+    count = max(int(round(frames / factor)), min(frames, needed), 1)
+    place = np.linspace(0, frames - 1, count)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, frames - 1)
+    share = (place - low).astype(np.float32)
+    points = example.points[low] * (1 - share)[:, None, None] + example.points[high] * share[:, None, None]
+    crops = example.crops
+    if crops is not None:
+        crops = np.stack([
+            crops[i] if s < 0.2 else crops[j] if s > 0.8 else cv2.addWeighted(crops[i], 1 - s, crops[j], s, 0)
+            for i, j, s in zip(low, high, share.tolist(), strict=True)
+        ])
+    ratio = count / frames
+    words = tuple(
+        WordSpan(round(w.start * ratio), max(round(w.start * ratio) + 1, round(w.end * ratio)), w.text) for w in example.words
+    )
+    return replace(example, points=points.astype(np.float32), crops=crops, words=words)
+
+
+def move_crops(crops: Array, rng: np.random.Generator, config: AugmentConfig, side_px: int, *, flip: bool) -> Array:
+    """One random similarity (shift, size, rotation, mirror) for the whole clip, and the random crop; (T, S, S)."""
+    side = crops.shape[-1]
+    reach = (side - side_px) / 2 + config.shift_px
+    angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
+    scale = 1 + rng.uniform(-config.scale, config.scale)
+    stretch = 1 + rng.uniform(-config.scale, config.scale) / 2
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = turn @ np.diag([-stretch if flip else stretch, 1 / stretch])
+    centre = np.full(2, (side - 1) / 2) + rng.uniform(-reach, reach, 2)
+    offset = np.full(2, (side_px - 1) / 2) - turn @ centre
+    matrix = np.concatenate([turn, offset[:, None]], axis=1)
+    return np.stack([
+        cv2.warpAffine(c, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in crops
+    ])
+
+
+def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) -> Array:
+    """Gamma, contrast, brightness and a light from one side, then blur and grain; (T, S, S) uint8."""
+    grey = np.linspace(0, 1, 256)
+    curve = grey ** np.exp(rng.uniform(-config.light, config.light))
+    curve = (curve - 0.45) * np.exp(rng.uniform(-config.light, config.light)) + 0.45 + rng.uniform(-0.3, 0.3) * config.light
+    crops = np.asarray(cv2.LUT(crops.reshape(-1, crops.shape[-1]), (curve.clip(0, 1) * 255).astype(np.uint8))).reshape(crops.shape)
+    if config.light and rng.random() < 0.5:
+        ramp = np.linspace(-1, 1, crops.shape[-1], dtype=np.float32)
+        direction = rng.uniform(0, 2 * np.pi)
+        shade = 1 + rng.uniform(0, 0.6) * config.light * (np.cos(direction) * ramp[None] + np.sin(direction) * ramp[:, None])
+        shade = shade.astype(np.float32)
+        crops = np.stack([cv2.multiply(c, shade, dtype=cv2.CV_8U) for c in crops])
+    if rng.random() < config.blur:
+        sigma = rng.uniform(0.4, 1.6)
+        crops = np.stack([cv2.GaussianBlur(c, (0, 0), sigma) for c in crops])
+    if config.noise and rng.random() < 0.5:
+        grain = rng.normal(0, rng.uniform(0, config.noise), (4, *crops.shape[1:])).astype(np.float32)
+        turns = rng.integers(0, 4 * crops.shape[-1], len(crops))
+        crops = np.stack([
+            cv2.add(c, np.roll(grain[t % 4], int(t), axis=1), dtype=cv2.CV_8U) for c, t in zip(crops, turns, strict=True)
+        ])
+    return crops
+
+
+def change_points(points: Array, rng: np.random.Generator, config: AugmentConfig, *, flip: bool) -> Array:
+    """Another mouth: wider or narrower, opening more or less, slanted, mirrored, with a jittering mesh; (T, P, 2)."""
+    if flip:
+        points = points[:, MIRRORED] * np.array([-1, 1], np.float32)
+    angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    warp = turn @ (np.diag(np.exp(rng.uniform(-config.point_warp, config.point_warp, 2))) + rng.uniform(-0.05, 0.05, (2, 2)))
+    noise = rng.normal(0, rng.uniform(0, 2 * config.point_noise) + 1e-9, points.shape)
+    each = np.exp(rng.uniform(-config.point_warp, config.point_warp, (points.shape[1], 1)) / 2)
+    return np.asarray((points * each) @ warp.T + noise, np.float32)
+
+
+def time_masks(frames: int, rng: np.random.Generator, longest: int) -> list[tuple[int, int]]:
+    """One stretch per 25 frames to be masked, each 0..longest frames."""
+    masks = []
+    for _ in range(round(frames / FRAMES_PER_MASK) if longest else 0):
+        length = int(rng.integers(0, longest + 1))
+        start = int(rng.integers(0, max(1, frames - length)))
+        masks.append((start, min(frames, start + length)))
+    return masks

@@ -1,0 +1,91 @@
+"""Examples -> padded batches.
+
+Shapes: B clips, T frames, S pixels, P lip points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lipread.values import Array
+
+
+class WordSpan(NamedTuple):
+    """A word and its frames, start included, end not."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip on its way into a batch; `crops` is None where pixels are not used."""
+
+    name: str
+    text: str
+    crops: Array | None  # (T, S, S) uint8
+    points: Array  # (T, P, 2) float32, NaN where no face
+    words: tuple[WordSpan, ...]
+    use_points: bool = True
+    targets: tuple[int, ...] = ()
+    frame_labels: Array | None = None  # (T,) word numbers, 0 silence, -100 not counted
+
+    def with_targets(self, targets: Sequence[int], frame_labels: Array) -> Example:
+        """The same with what is to be learned."""
+        return replace(self, targets=tuple(targets), frame_labels=frame_labels)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded tensors that travel with their lengths."""
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    crops: Tensor | None  # uint8 (B, T, S, S); None where no clip has pixels
+    points: Tensor  # float32 (B, T, P, 2)
+    lengths: Tensor  # (B,)
+    use_pixels: Tensor  # bool (B,)
+    use_points: Tensor  # bool (B,)
+    targets: Tensor  # (sum of target_lengths,)
+    target_lengths: Tensor  # (B,)
+    frame_labels: Tensor  # (B, T)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        moved = {f.name: v.to(device, non_blocking=True) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
+
+
+def collate(examples: Sequence[Example], side_px: int) -> Batch:
+    """Pad examples to the longest."""
+    lengths = [len(example.points) for example in examples]
+    frames = max(lengths, default=0)
+    points = np.full((len(examples), frames, *examples[0].points.shape[1:]), np.nan, np.float32)
+    labels = np.full((len(examples), frames), -100, np.int64)
+    has_pixels = [example.crops is not None for example in examples]
+    crops = np.zeros((len(examples), frames, side_px, side_px), np.uint8) if any(has_pixels) else None
+    for row, example in enumerate(examples):
+        points[row, : lengths[row]] = example.points
+        if example.frame_labels is not None:
+            labels[row, : lengths[row]] = example.frame_labels
+        if crops is not None and example.crops is not None:
+            crops[row, : lengths[row]] = example.crops
+    return Batch(
+        names=tuple(example.name for example in examples),
+        texts=tuple(example.text for example in examples),
+        crops=None if crops is None else torch.from_numpy(crops),
+        points=torch.from_numpy(points),
+        lengths=torch.tensor(lengths),
+        use_pixels=torch.tensor(has_pixels),
+        use_points=torch.tensor([example.use_points for example in examples]),
+        targets=torch.tensor([symbol for example in examples for symbol in example.targets], dtype=torch.long),
+        target_lengths=torch.tensor([len(example.targets) for example in examples]),
+        frame_labels=torch.from_numpy(labels),
+    )

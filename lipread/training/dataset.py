@@ -1,0 +1,189 @@
+"""Prepared folders -> training batches.
+
+Shapes: B clips, T frames, S = 96 pixels, P lip points.
+
+Batch number n is a function of the seed and n alone, so that a resumed training sees exactly what an unbroken one
+would, and so that any number of worker processes gives the same batches.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from lipread.alphabet import Alphabet
+from lipread.config import TrainConfig
+from lipread.errors import DataError
+from lipread.mouth import read_crops
+from lipread.training.augment import augment
+from lipread.training.batches import Batch, Example, WordSpan, collate
+from lipread.training.compose import Composer
+from lipread.values import FRAME_RATE_HZ, Array
+
+SILENCES = frozenset({"sil", "sp", ""})
+CACHE_BYTES = 6_000_000_000  # decoded crops kept by one worker
+COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One prepared clip: `words` are frame spans without silences; `points` may be all NaN."""
+
+    name: str
+    speaker: str
+    split: str
+    source: str
+    text: str
+    frames: int
+    words: tuple[WordSpan, ...]
+    points: Array
+    crops_path: Path | None
+
+    @cached_property
+    def displacements(self) -> Array:
+        """Lip points with the mean of the speaking frames taken out, (T, P, 2)."""
+        spoken = np.zeros(self.frames, bool)
+        for word in self.words:
+            spoken[word.start : word.end] = True
+        chosen = self.points[spoken] if spoken.any() else self.points
+        seen = chosen[np.isfinite(chosen).all(axis=(1, 2))]
+        return self.points - seen.mean(axis=0) if len(seen) else self.points
+
+
+def load_clips(folder: Path) -> list[Clip]:
+    """Read a prepared folder's manifest, word times and lip points.
+
+    Raises: DataError: not a prepared folder, or a file it names is absent.
+    """
+    manifest = folder / "manifest.tsv"
+    if not manifest.is_file():
+        raise DataError(f"{folder}: no manifest.tsv there; make one with `lipread prepare`")
+    words: dict[str, list[WordSpan]] = {}
+    if (folder / "words.tsv").is_file():
+        with open(folder / "words.tsv", encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                if row["word"] not in SILENCES:
+                    start, end = (round(float(row[key]) * FRAME_RATE_HZ) for key in ("start_s", "end_s"))
+                    words.setdefault(row["clip"], []).append(WordSpan(start, max(end, start + 1), row["word"]))
+    clips = []
+    with open(manifest, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise DataError(f"{manifest}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`")
+        for row in reader:
+            streams = row["streams"].split(",")
+            frames = int(row["frames"])
+            points = np.full((frames, 9, 2), np.nan, np.float32)
+            if "points" in streams:
+                points = _load_points(folder / "points" / f"{row['clip']}.npy", frames)
+            spans = tuple(w for w in words.get(row["clip"], ()) if w.start < frames)
+            spans = tuple(WordSpan(w.start, min(w.end, frames), w.text) for w in spans)
+            if spans and " ".join(w.text for w in spans) != row["text"]:
+                spans = ()  # word times of another text are no use
+            clips.append(
+                Clip(
+                    row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points,
+                    folder / "crops" / f"{row['clip']}.mp4" if "crops" in streams else None,
+                )
+            )
+    if not clips:
+        raise DataError(f"{manifest}: lists no clip; prepare the corpus again")
+    return clips
+
+
+def _load_points(path: Path, frames: int) -> Array:
+    try:
+        points = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: lip points cannot be read ({error}); prepare that clip again") from error
+    if points.shape != (frames, 9, 2):
+        raise DataError(f"{path}: lip points of shape {points.shape}, wanted {(frames, 9, 2)}; prepare that clip again")
+    return np.asarray(points, np.float32)
+
+
+class TrainingBatches(Dataset[Batch]):
+    """Item n is the n-th micro-batch of the training.
+
+    Args:
+        clips: training clips of all sources.
+        config: batch sizes, shares, augmentation, seed.
+        alphabet: to write the targets.
+        vocabulary: words that the per-frame loss names, without silence (silence is 0).
+        crop_side_px: side of the crops given out.
+        rank, world_size: this process's share of every batch.
+    """
+
+    def __init__(
+        self, clips: list[Clip], config: TrainConfig, alphabet: Alphabet, vocabulary: tuple[str, ...],
+        *, crop_side_px: int, rank: int = 0, world_size: int = 1,
+    ) -> None:
+        self.config, self.alphabet, self.crop_side_px = config, alphabet, crop_side_px
+        self.word_ids = {word: number + 1 for number, word in enumerate(vocabulary)}
+        self.rank, self.world_size = rank, world_size
+        self.real = [c for c in clips if c.crops_path and c.source != "drawn"]
+        self.drawn = [c for c in clips if c.crops_path and c.source == "drawn"]
+        self.points = [c for c in clips if np.isfinite(c.points).any()]
+        self.points_only = [c for c in clips if not c.crops_path]
+        self.composer = Composer(clips, self._crops)
+        self._cache: dict[str, Array] = {}
+        self._cached_bytes = 0
+        if not (self.real or self.drawn or self.points):
+            raise DataError("the prepared folders hold no clip of the split `train`; prepare some, or check --data")
+
+    def __len__(self) -> int:
+        return self.config.steps * self.config.accumulate
+
+    def __getitem__(self, number: int) -> Batch:
+        config = self.config
+        step, micro = divmod(number, config.accumulate)
+        slots = config.batch_pixels + config.batch_points
+        mine = [s for s in range(slots) if s % config.accumulate == micro and s // config.accumulate % self.world_size == self.rank]
+        examples = [self._example(step, slot) for slot in mine]
+        return collate(examples, self.crop_side_px)
+
+    def _example(self, step: int, slot: int) -> Example:
+        rng = np.random.default_rng([self.config.seed, step, slot])
+        wants_pixels = slot < self.config.batch_pixels and bool(self.real or self.drawn)
+        if wants_pixels or not self.points:
+            drawn = self.drawn and (not self.real or rng.random() < self.config.drawn_share)
+            pool = self.drawn if drawn else self.real
+        else:
+            pool = self.points_only or self.points
+        clip = pool[rng.integers(len(pool))]
+        example = self.composer.example(clip, rng, self.config, step)
+        draw = rng.random()
+        use_pixels = wants_pixels and draw >= self.config.drop_pixels
+        use_points = not use_pixels or draw < 1 - self.config.drop_points
+        example = augment(
+            example, rng, self.config.augment, self.crop_side_px, use_pixels=use_pixels, use_points=use_points
+        )
+        labels = np.zeros(len(example.points), np.int64)
+        for word in example.words:
+            labels[word.start : word.end] = self.word_ids.get(word.text, -100)
+        return example.with_targets(self.alphabet.encode(example.text), labels)
+
+    def _crops(self, clip: Clip) -> Array:
+        """Decoded crops of a clip, kept in memory while there is room."""
+        kept = self._cache.get(clip.name)
+        if kept is not None:
+            return kept
+        assert clip.crops_path is not None
+        crops = read_crops(clip.crops_path)
+        if len(crops) != clip.frames:
+            raise DataError(f"{clip.crops_path}: {len(crops)} frames, the manifest says {clip.frames}; prepare that clip again")
+        if self._cached_bytes + crops.nbytes <= CACHE_BYTES:
+            self._cache[clip.name] = crops
+            self._cached_bytes += crops.nbytes
+        return crops
+
+
+def training_vocabulary(clips: list[Clip], most: int = 2000) -> tuple[str, ...]:
+    """The most frequent words of the clips, sorted."""
+    counts = Counter(word.text for clip in clips for word in clip.words)
+    return tuple(sorted(word for word, _ in counts.most_common(most)))
