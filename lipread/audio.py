@@ -1,0 +1,208 @@
+"""A media file -> mono sound at 16 kHz, in step with the pictures; and mono sound -> a small m4a file.
+
+Shapes: N samples. Sample 0 is heard when picture 0 is shown: sound from before it is cut away, sound that starts
+later has silence in front, and pauses in the file's times are silence, so 640 samples go with each picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from lipread.container import Clock, PathLike, decoded_sound, first_picture_s, moment_of, open_container, sound_stream
+from lipread.errors import ConfigError, DataError, OutputError
+from lipread.values import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.filter import Graph
+
+Samples = npt.NDArray[np.float32]
+
+MAX_DRIFT_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000  # 30 ms: containers round times, so smaller differences are ignored
+AAC_BIT_RATE = 32_000  # ample for 16 kHz mono speech
+_PACKET_SAMPLES = 1024  # per AAC packet
+
+
+def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str] | None = None) -> Samples | None:
+    """Read the sound that goes with the pictures.
+
+    Args:
+        path: any file that FFmpeg reads, with or without pictures.
+        frames: number of 25 Hz pictures; the sound is cut or filled with silence to exactly frames * 640 samples.
+        warnings: receives sentences about a broken tail or jumping times.
+    Returns: float32 in about -1..1, finite, shape (N,); None where the file has no sound that can be decoded.
+    Raises: VideoError: the file cannot be opened. ConfigError: frames is negative.
+    """
+    if frames is not None and frames < 0:
+        raise ConfigError(f"frames={frames} is negative; give the number of pictures, or None for all the sound.")
+    wanted = None if frames is None else frames * SAMPLES_PER_FRAME
+    blocks: list[Samples] = []
+    count, heard = 0, False
+    for block in read_audio_blocks(path, warnings=warnings):
+        heard = True
+        blocks.append(block)
+        count += len(block)
+        if wanted is not None and count >= wanted:
+            break
+    if not heard:
+        return None
+    samples = np.concatenate(blocks)
+    if wanted is None:
+        return samples
+    return np.pad(samples[:wanted], (0, max(0, wanted - count)))
+
+
+def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> Iterator[Samples]:
+    """The sound of `read_audio` block by block: memory does not grow with the length of the file.
+
+    Yields: float32, shape (N,), N varying (also 0, where all of it lies before the first picture); nothing at all
+        where the file has no sound that can be decoded.
+    Raises: VideoError: the file cannot be opened.
+    """
+    warnings = [] if warnings is None else warnings
+    with open_container(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            return
+        origin = first_picture_s(path) if container.streams.video else None
+        clock = Clock(warnings, "sound", origin)
+        track = _Track()
+        for frame in decoded_sound(container, stream, warnings):
+            if frame.samples and frame.sample_rate:
+                time_s = clock.place(moment_of(frame), Fraction(frame.samples, frame.sample_rate))
+                yield track.push(frame, time_s)
+        yield from track.flush()
+
+
+class _Track:
+    """Decoded sound of any kind -> mono samples at 16 kHz, each put where its time says."""
+
+    def __init__(self) -> None:
+        self._graph: Graph | None = None
+        self._kind: tuple[object, ...] = ()  # format, layout and rate that the graph was built for
+        self._start = 0  # position of the graph's first sample on the 16 kHz grid; may be negative
+        self._fed_s = Fraction(0)  # length of what the graph was given
+        self._next = 0  # position of the graph's next sample
+        self._done = 0  # samples given out so far: the position of the next one
+
+    def push(self, frame: AudioFrame, time_s: Fraction) -> Samples:
+        """Add a block that is heard at `time_s`; returns what is ready, shape (N,)."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        start = round(time_s * SAMPLE_RATE_HZ)
+        due = self._start + round(self._fed_s * SAMPLE_RATE_HZ)  # where the block lies if it follows at once
+        apart = self._graph is None or abs(start - due) > MAX_DRIFT_SAMPLES
+        ready: list[Samples] = []
+        if self._graph is None or apart or kind != self._kind:
+            ready.extend(self.flush())
+            self._graph, self._kind, self._fed_s = _mono_graph(frame), kind, Fraction(0)
+            self._start = self._next = start if apart else due
+        self._fed_s += Fraction(frame.samples, frame.sample_rate)
+        frame.pts = None  # positions are counted here
+        ready.extend(self._placed(_pushed(self._graph, frame)))
+        return np.concatenate(ready) if ready else np.zeros(0, np.float32)
+
+    def flush(self) -> Iterator[Samples]:
+        """What the graph still holds."""
+        if self._graph is not None:
+            yield from self._placed(_pushed(self._graph, None))
+
+    def _placed(self, frames: Iterator[AudioFrame]) -> Iterator[Samples]:
+        """Cut what lies before the next position, and put silence where nothing lies."""
+        for frame in frames:
+            samples = np.array(frame.to_ndarray()[0], np.float32)
+            begin, self._next = self._next, self._next + len(samples)
+            if begin > self._done:
+                yield np.zeros(begin - self._done, np.float32)
+                self._done = begin
+            samples = samples[self._done - begin :]
+            self._done += len(samples)
+            yield np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _mono_graph(frame: AudioFrame) -> Graph:
+    """FFmpeg filters that average all channels and bring the rate to 16 kHz.
+
+    `AudioResampler` is not used: its mix to mono raises the level by up to 15 dB, and it refuses channels without a
+    stated place. The average keeps the level and takes any number of channels.
+    """
+    from av.filter import Graph
+
+    channels = frame.layout.nb_channels
+    graph = Graph()
+    source = graph.add(
+        "abuffer",
+        sample_rate=str(frame.sample_rate),
+        sample_fmt=frame.format.name,
+        channel_layout=frame.layout.name,
+        time_base=f"1/{frame.sample_rate}",
+    )
+    mono = graph.add("pan", "mono|c0=" + "+".join(f"{1 / channels:.9f}*c{index}" for index in range(channels)))
+    even = graph.add("aformat", sample_rates=str(SAMPLE_RATE_HZ), sample_fmts="flt", channel_layouts="mono")
+    graph.link_nodes(source, mono, even, graph.add("abuffersink")).configure()
+    return graph
+
+
+def _pushed(graph: Graph, frame: AudioFrame | None) -> Iterator[AudioFrame]:
+    graph.push(frame)
+    while True:
+        try:
+            yield cast("AudioFrame", graph.pull())
+        except (av.error.BlockingIOError, av.error.EOFError):  # wants more sound, or is empty
+            return
+
+
+def write_audio(path: PathLike, samples: npt.NDArray[np.floating[Any]]) -> None:
+    """Write 16 kHz mono sound as AAC in an m4a file, whole or not at all.
+
+    Args:
+        path: the file to write; an older one is replaced.
+        samples: float in -1..1 (louder is clipped, what is not finite becomes 0), shape (N,), N > 0.
+    Raises: DataError: there are no samples, or not one row of them. OutputError: the file cannot be written.
+    """
+    if samples.ndim != 1 or not len(samples):
+        raise DataError(
+            f"{os.fspath(path)}: sound of shape {samples.shape} cannot be written; give one row of samples."
+        )
+    clean = np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1, 1).astype(np.float32)
+    target = Path(path)
+    beside = target.with_name(
+        f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    )  # same disk: replace is atomic
+    try:
+        beside.write_bytes(_encoded(clean))
+        os.replace(beside, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target} could not be written ({error.strerror or error}); free some space or choose another folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def _encoded(samples: Samples) -> bytes:
+    """An m4a file in memory: 32 kbit/s, so an hour is 14 MB."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="ipod") as container:
+        stream = container.add_stream("aac", rate=SAMPLE_RATE_HZ)
+        stream.codec_context.layout = "mono"
+        stream.bit_rate = AAC_BIT_RATE
+        for begin in range(0, len(samples), _PACKET_SAMPLES):
+            block = np.ascontiguousarray(samples[None, begin : begin + _PACKET_SAMPLES])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, begin, Fraction(1, SAMPLE_RATE_HZ)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()

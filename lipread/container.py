@@ -1,0 +1,215 @@
+"""A path -> an opened media file, its decoded pieces, and their times: what pictures and sound share.
+
+Times are exact fractions of a second, so that no rounding can turn 75 pictures into 74.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, TypeVar
+
+import av
+import av.error
+
+from lipread.errors import VideoError
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+PathLike = str | os.PathLike[str]
+
+MAX_HOLD_S = Fraction(20)  # a longer pause between two pictures is taken for broken times, not for a still picture
+MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
+TEXT_FORMATS = frozenset({"tty"})  # FFmpeg draws text files as terminal pictures; they are not videos
+_HELP = "check that it plays in a video player, or convert it to mp4"
+
+_FrameT = TypeVar("_FrameT", "VideoFrame", "AudioFrame")
+
+
+def open_container(path: PathLike) -> InputContainer:
+    """Open a media file for reading; the caller closes it.
+
+    Only the file itself is read: playlists that point to other places are not followed.
+
+    Raises: VideoError: missing, a directory, unreadable, empty, or not a media file.
+    """
+    name = os.fspath(path)
+    _check_readable(name)
+    try:
+        container = av.open(
+            f"file:{name}", "r", metadata_errors="replace", container_options={"protocol_whitelist": "file"}
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(
+            f"{name} cannot be read as a video ({_reason(error)}): it is of another kind or damaged; {_HELP}."
+        ) from error
+    if container.format.name in TEXT_FORMATS:
+        container.close()
+        raise VideoError(f"{name} is a text file, not a video; give a video file such as mp4, mov, mkv or webm.")
+    return container
+
+
+def _check_readable(name: str) -> None:
+    """Say in words why a path cannot be opened; FFmpeg's own words name neither the file nor the cure."""
+    try:
+        kind = os.stat(name).st_mode
+    except FileNotFoundError as error:
+        raise VideoError(f"{name} does not exist; check the path and its spelling.") from error
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{name!r} cannot be reached ({_reason(error)}); check the path and its rights.") from error
+    if stat.S_ISDIR(kind):
+        raise VideoError(f"{name} is a directory, not a video file; give the files inside it.")
+    if not stat.S_ISREG(kind):
+        raise VideoError(f"{name} is a pipe or a device, not a video file; save the video to a file first.")
+    try:
+        with open(name, "rb") as file:
+            first = file.read(1)
+    except PermissionError as error:
+        raise VideoError(f"{name} may not be read by this user; give yourself read permission (chmod u+r).") from error
+    except OSError as error:
+        raise VideoError(f"{name} cannot be read ({_reason(error)}); check the disk or copy the file again.") from error
+    if not first:
+        raise VideoError(f"{name} is empty (0 bytes); copy or record it again.")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def picture_stream(container: InputContainer, name: str) -> VideoStream:
+    """The stream of moving pictures; cover images and thumbnails of a sound file do not count.
+
+    Raises: VideoError: there is none, or FFmpeg knows no decoder for it.
+    """
+    from av.stream import Disposition
+
+    still = Disposition.attached_pic | Disposition.timed_thumbnails
+    moving = [stream for stream in container.streams.video if not stream.disposition & still]
+    if not moving:
+        found = (
+            "sound and a cover image"
+            if container.streams.video and container.streams.audio
+            else ("a cover image" if container.streams.video else "sound" if container.streams.audio else "other data")
+        )
+        raise VideoError(f"{name} has no picture to read lips from, only {found}; give a video that shows the speaker.")
+    known = [stream for stream in moving if stream.codec_context is not None]
+    if not known:
+        raise VideoError(f"{name} has a picture in a format that FFmpeg cannot decode; convert it to H.264 mp4.")
+    best = container.streams.best("video")
+    known.sort(key=lambda stream: best is None or stream.index != best.index)  # the best first
+    return known[0]
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The main sound stream that can be decoded, or None."""
+    known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    best = container.streams.best("audio")
+    known.sort(key=lambda stream: best is None or stream.index != best.index)  # the best first
+    return known[0] if known else None
+
+
+def first_picture_s(path: PathLike) -> Fraction | None:
+    """Time of the first picture that can be decoded on the file's own clock, seconds; None where there is none."""
+    with open_container(path) as container:
+        try:
+            stream = picture_stream(container, os.fspath(path))
+        except VideoError:
+            return None
+        stream.thread_type = "NONE"  # one picture: start no threads
+        frame = next(decoded_pictures(container, stream, []), None)
+        return None if frame is None else moment_of(frame)
+
+
+def decoded_pictures(container: InputContainer, stream: VideoStream, warnings: list[str]) -> Iterator[VideoFrame]:
+    """Pictures in order of presentation; broken places are skipped, and `warnings` says so."""
+    return _decoded(container, stream, warnings, "picture")
+
+
+def decoded_sound(container: InputContainer, stream: AudioStream, warnings: list[str]) -> Iterator[AudioFrame]:
+    """Blocks of sound in order; broken places are skipped, and `warnings` says so."""
+    return _decoded(container, stream, warnings, "sound")
+
+
+def _decoded(container: InputContainer, stream: object, warnings: list[str], what: str) -> Iterator[_FrameT]:
+    broken = 0  # packets or pictures that could not be decoded whole
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            warnings.append(f"The {what} breaks off ({_reason(error)}); what came before was read.")
+            packet = None
+        try:
+            frames = stream.decode(packet) if packet is None or packet.size else stream.decode(None)  # type: ignore[attr-defined]
+        except av.error.EOFError:
+            frames = []  # already emptied
+        except (av.error.FFmpegError, ValueError):
+            broken, frames = broken + 1, []
+        for frame in frames:
+            broken += bool(frame.is_corrupt)
+            yield frame
+        if packet is None or not packet.size:
+            break
+    if broken:
+        warnings.append(f"The {what} is damaged in {broken} place(s); the text may be wrong there.")
+
+
+def moment_of(frame: VideoFrame | AudioFrame) -> Fraction | None:
+    """Presentation time as the file states it, seconds; None where it states none."""
+    if frame.pts is None or not frame.time_base:
+        return None
+    return frame.pts * Fraction(frame.time_base)
+
+
+class Clock:
+    """Presentation times that start near 0 and never run away: missing ones are counted, jumps are closed.
+
+    Args:
+        warnings: receives one sentence when times had to be mended.
+        what: "picture" or "sound", for that sentence.
+        origin: moment that becomes time 0; None takes the first one stated.
+    """
+
+    def __init__(self, warnings: list[str], what: str, origin: Fraction | None = None) -> None:
+        self._warnings, self._what = warnings, what
+        self._origin = origin
+        self._previous: Fraction | None = None  # last stated moment
+        self._latest: Fraction | None = None  # latest time given out
+        self._expected = Fraction(0)  # time of the next piece if it follows at once
+        self._jumps = 0
+
+    def place(self, moment: Fraction | None, length_s: Fraction) -> Fraction:
+        """Time of the next piece, seconds, where `length_s` is how long the piece lasts."""
+        time_s = self._expected
+        if moment is not None and moment != self._previous:
+            if self._origin is None:
+                self._origin = moment - self._expected
+            if self._plausible(moment - self._origin):
+                time_s = moment - self._origin
+            else:
+                self._origin = moment - time_s
+                self._note_jump()
+            self._previous = moment
+        self._latest = time_s if self._latest is None else max(self._latest, time_s)
+        self._expected = self._latest + length_s
+        return time_s
+
+    def _plausible(self, time_s: Fraction) -> bool:
+        if self._latest is None:
+            return abs(time_s) <= MAX_HOLD_S  # sound may start before or after the picture
+        return -MAX_BACK_S <= time_s - self._latest <= MAX_HOLD_S
+
+    def _note_jump(self) -> None:
+        self._jumps += 1
+        if self._jumps == 1:
+            self._warnings.append(
+                f"The times of the {self._what} jump; it was read as if it went on without a pause, "
+                "so times after the jump may be off."
+            )
