@@ -16,7 +16,7 @@ from lipread.errors import LipreadError as LipreadError
 
 if TYPE_CHECKING:
     from lipread.alphabet import Alphabet as Alphabet
-    from lipread.outputs import write_captioned_video as write_captioned_video
+    from lipread.captions import write_captioned_video as write_captioned_video
     from lipread.outputs import write_outputs as write_outputs
     from lipread.pipeline import LipReader as LipReader
     from lipread.pipeline import load_model as load_model
@@ -35,7 +35,7 @@ _HOMES = {  # public name -> module it lives in, imported on first use
     "Segment": "lipread.values",
     "Transcript": "lipread.values",
     "Word": "lipread.values",
-    "write_captioned_video": "lipread.outputs",
+    "write_captioned_video": "lipread.captions",
     "write_outputs": "lipread.outputs",
 }
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,8 +211,8 @@ def watch_mouth(
         raise NoFaceError(f"{os.fspath(path)}: {error}") from error
     if len(tracks) > 1:
         warnings.append(
-            f"{len(tracks)} faces were seen; number {chosen} from the left (counted from 0) was read; "
-            "choose another with the speaker option"
+            f"{len(tracks)} faces were seen; number {chosen} from the left (counted from 0) was read. "
+            "Choose another with the speaker option."
         )
     return Watched(tracks[chosen], len(tracks), tuple(warnings))
 
@@ -278,7 +277,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     """Load a checkpoint once, to read many videos with it.
 
     Args:
-        name_or_path: a bundled name (see `bundled_models`) or the path of a .safetensors file.
+        name_or_path: a bundled name or the path of a .safetensors file.
         device: "auto" (CUDA, else MPS, else CPU) or a torch device such as "cpu" or "cuda:1".
     Raises: ConfigError: the name is unknown, or the device is not there. CheckpointError: not a lipread checkpoint.
     """
@@ -287,24 +286,20 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str
     return LipReader(load_checkpoint(checkpoint_path(name_or_path), choose_device(device)))
 
 
-def bundled_models() -> tuple[str, ...]:
-    """Names of the checkpoints that come with the package."""
-    folder = resources.files("lipread") / "weights"
-    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-    return tuple(sorted(name.removesuffix(WEIGHTS_SUFFIX) for name in names if name.endswith(WEIGHTS_SUFFIX)))
-
-
 def checkpoint_path(name_or_path: str | os.PathLike[str]) -> Path:
     """The file of a bundled name, or the path itself.
 
     Raises: ConfigError: neither a bundled name nor a path.
     """
+    from lipread.checkpoint import bundled_models
+
     name = os.fspath(name_or_path)
-    if name in bundled_models():
-        return Path(str(resources.files("lipread") / "weights" / (name + WEIGHTS_SUFFIX)))
+    bundled = bundled_models()
+    if name in bundled:
+        return bundled[name]
     if name.endswith(WEIGHTS_SUFFIX) or Path(name).exists():
         return Path(name)
-    known = ", ".join(bundled_models()) or "none in this installation"
+    known = ", ".join(bundled) or "none in this installation"
     raise ConfigError(f"model {name!r} is not known; bundled: {known}; or give the path of a {WEIGHTS_SUFFIX} file")
 
 

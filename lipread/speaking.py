@@ -95,8 +95,8 @@ def track_warnings(track: MouthTrack) -> tuple[str, ...]:
     warnings = []
     if track.present.any() and 0 < track.eye_px < SMALL_EYE_PX:
         warnings.append(
-            f"the face is small ({track.eye_px:.0f} pixels between the inner eye corners, {SMALL_EYE_PX:.0f} or more "
-            "read better); come closer or use a larger picture"
+            f"The face is small ({track.eye_px:.0f} pixels between the inner eye corners, {SMALL_EYE_PX:.0f} or more "
+            "read better); come closer or use a larger picture."
         )
     gaps = [
         f"{track.start_s + first / FRAME_RATE_HZ:.2f} to {track.start_s + end / FRAME_RATE_HZ:.2f} s"
@@ -105,7 +105,7 @@ def track_warnings(track: MouthTrack) -> tuple[str, ...]:
     ]
     if gaps and track.present.any():
         shown = ", ".join(gaps[:5]) + (f" and {len(gaps) - 5} more times" if len(gaps) > 5 else "")
-        warnings.append(f"no face was found from {shown}; nothing could be read there")
+        warnings.append(f"No face was found from {shown}; nothing could be read there.")
     return tuple(warnings)
 
 
@@ -137,7 +137,7 @@ def choose_speaker(speaker: str | int, tracks: Sequence[MouthTrack], heights_px:
     if isinstance(speaker, int):
         if speaker >= len(tracks):
             raise NoFaceError(
-                f"there is no face {speaker}: {len(tracks)} seen, numbered from 0 to {len(tracks) - 1} from left to right"
+                f"there is no face {speaker}: {len(tracks)} seen, numbered 0 to {len(tracks) - 1} from left to right"
             )
         return speaker
     if speaker == "largest":

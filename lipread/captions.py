@@ -1,0 +1,200 @@
+"""A video + its transcript -> an mp4 with the words drawn in, the current word in colour.
+
+Shapes: H x W pixels.
+The picture is written at 25 Hz as the reader saw it (upright, at most 1280 pixels); the sound is copied, or turned
+into AAC where mp4 cannot hold it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lipread.container import first_picture_s, open_container, sound_stream
+from lipread.errors import OutputError
+from lipread.outputs import PathLike, written_whole
+from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
+from lipread.video import read_frames
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
+TEXT_SHARE = 0.06  # height of a line of text in the height of the picture
+LINE_SHARE = 0.92  # width of the text in the width of the picture
+HOLD_S = 0.5  # a caption stays for so long after its last word
+WORD_RGB, CURRENT_RGB = (255, 255, 255), (255, 214, 64)
+BOX_SHADE = 0.35  # how much of the picture shows through behind the text
+SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+
+
+def write_captioned_video(source: PathLike, transcript: Transcript, out: PathLike) -> None:
+    """Write SOURCE with its words drawn in to the mp4 file OUT.
+
+    Raises: VideoError: the source cannot be read. OutputError: the film cannot be written, or would replace its source.
+    """
+    import av
+    import av.error
+
+    if os.path.exists(out) and os.path.samefile(source, out):
+        raise OutputError(f"{os.fspath(out)} is the video itself; choose another folder for the captioned one")
+    try:
+        with written_whole(out) as temporary, av.open(str(temporary), "w", format="mp4") as film:
+            _write(film, source, transcript)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise OutputError(f"{os.fspath(out)}: the captioned video cannot be written ({error})") from error
+
+
+def _write(film: OutputContainer, source: PathLike, transcript: Transcript) -> None:
+    import av
+
+    sound = _sound_packets(film, source)
+    painter = CaptionPainter(transcript.segments)
+    with read_frames(source) as frames:
+        picture = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "21", "preset": "veryfast"})
+        picture.width, picture.height = max(2, frames.info.width // 2 * 2), max(2, frames.info.height // 2 * 2)
+        picture.pix_fmt = "yuv420p"
+        pending = next(sound, None)  # the first packet settles the sound stream before the file's head is written
+        for number, frame in enumerate(frames):
+            image = painter.paint(frame.image, frame.time_s)[: picture.height, : picture.width]
+            drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            drawn.pts, drawn.time_base = number, Fraction(1, FRAME_RATE_HZ)
+            film.mux(picture.encode(drawn))
+            while pending is not None and _packet_s(pending) <= frame.time_s:
+                film.mux(pending)
+                pending = next(sound, None)
+            end_s = frame.time_s + 1 / FRAME_RATE_HZ
+        film.mux(picture.encode(None))
+        while pending is not None and _packet_s(pending) < end_s:
+            film.mux(pending)
+            pending = next(sound, None)
+
+
+def _packet_s(packet: Any) -> float:
+    return float(packet.pts * packet.time_base)
+
+
+def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
+    """Sound packets for the film, with times from the first picture on; none where there is no sound."""
+    import av.error
+
+    start_s = first_picture_s(source) or Fraction(0)
+    container = open_container(source)
+    stream = sound_stream(container)
+    if stream is None:
+        container.close()
+        return iter(())
+    if stream.codec_context.name.split("_")[0] in SOUND_IN_MP4:
+        target = film.add_stream_from_template(stream)
+        made = _copied(container, stream, target, start_s)
+    else:
+        target = film.add_stream("aac", rate=stream.rate, layout="stereo" if stream.channels > 1 else "mono")
+        made = _as_aac(container, stream, target, start_s)
+
+    def until_broken() -> Iterator[Any]:
+        with container:
+            try:
+                yield from made
+            except av.error.FFmpegError:
+                return  # a broken tail: what could be read is there
+
+    return until_broken()
+
+
+def _copied(container: Any, stream: Any, target: Any, start_s: Fraction) -> Iterator[Any]:
+    shift = round(start_s / stream.time_base)
+    for packet in container.demux(stream):
+        if packet.pts is None or packet.pts < shift:
+            continue
+        packet.pts -= shift
+        packet.dts = packet.pts
+        packet.stream = target
+        yield packet
+
+
+def _as_aac(container: Any, stream: Any, target: Any, start_s: Fraction) -> Iterator[Any]:
+    import av
+
+    resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=stream.rate)
+    for frame in container.decode(stream):
+        if frame.pts is None or frame.pts * frame.time_base < start_s:
+            continue
+        frame.pts -= round(start_s / frame.time_base)
+        for resampled in resampler.resample(frame):
+            yield from _timed(target.encode(resampled))
+    yield from _timed(target.encode(None))
+
+
+def _timed(packets: Any) -> Iterator[Any]:
+    return (packet for packet in packets if packet.pts is not None)
+
+
+class CaptionPainter:
+    """Draws the words of a transcript into pictures; each drawn caption is kept while it is shown."""
+
+    def __init__(self, segments: tuple[Segment, ...]) -> None:
+        self._segments = segments
+        self._key: tuple[object, ...] = ()
+        self._overlay: Array = np.zeros((0, 0, 4), np.uint8)
+
+    def paint(self, image: Array, time_s: float) -> Array:
+        """A copy of a picture, RGB uint8 (H, W, 3), with the caption of this time; the picture itself where none is."""
+        number = self._shown(time_s)
+        if number is None:
+            return image
+        segment = self._segments[number]
+        current = next((i for i, word in enumerate(segment.words) if word.start_s <= time_s < word.end_s), None)
+        key = (number, current, image.shape)
+        if key != self._key:
+            self._key, self._overlay = key, draw_words(segment.words, current, image.shape[1], image.shape[0])
+        return _blend(image, self._overlay)
+
+    def _shown(self, time_s: float) -> int | None:
+        """The segment to show: the one being said, else the last one for `HOLD_S` more."""
+        started = [number for number, segment in enumerate(self._segments) if segment.start_s <= time_s]
+        return started[-1] if started and time_s < self._segments[started[-1]].end_s + HOLD_S else None
+
+
+def draw_words(words: tuple[Word, ...], current: int | None, width_px: int, height_px: int) -> Array:
+    """Words in centred lines on a dark box, RGBA uint8 (h, w, 4), no larger than the picture."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size_px = max(8, round(TEXT_SHARE * height_px))
+    font = ImageFont.load_default(size_px)
+    space = font.getlength(" ")
+    lines: list[list[int]] = [[]]
+    used = 0.0
+    for index, word in enumerate(words):
+        length = font.getlength(word.text)
+        if lines[-1] and used + length > LINE_SHARE * width_px:
+            lines.append([])
+            used = 0.0
+        lines[-1].append(index)
+        used += length + space
+    lengths = [sum(font.getlength(words[i].text) + space for i in line) - space for line in lines]
+    line_px, margin = round(1.3 * size_px), size_px // 2
+    box = round(max(lengths)) + 2 * margin, line_px * len(lines) + margin
+    overlay = Image.new("RGBA", box, (0, 0, 0, round(255 * (1 - BOX_SHADE))))
+    pen = ImageDraw.Draw(overlay)
+    for row, (line, length) in enumerate(zip(lines, lengths, strict=True)):
+        left = (box[0] - length) / 2
+        for index in line:
+            colour = CURRENT_RGB if index == current else WORD_RGB
+            pen.text((left, margin // 2 + row * line_px), words[index].text, font=font, fill=(*colour, 255))
+            left += font.getlength(words[index].text) + space
+    return np.asarray(overlay)[:height_px, :width_px]
+
+
+def _blend(image: Array, overlay: Array) -> Array:
+    """Lay an RGBA overlay over the lower middle of a picture."""
+    height, width = overlay.shape[:2]
+    left = (image.shape[1] - width) // 2
+    top = max(0, image.shape[0] - height - round(0.04 * image.shape[0]))
+    painted = np.array(image)
+    place = painted[top : top + height, left : left + width]
+    alpha = overlay[..., 3:].astype(np.uint16)
+    place[...] = (overlay[..., :3] * alpha + place * (255 - alpha)) // 255
+    return painted

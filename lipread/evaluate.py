@@ -1,0 +1,238 @@
+"""A manifest of spoken clips -> error rates of a reader over the complete way from the video file.
+
+A prepared folder (crops and points instead of videos) is read from its crops; the report says so.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lipread.batch import VIDEO_SUFFIXES
+from lipread.errors import DataError, LipreadError
+from lipread.metrics import Confusion, Score, confusions, score, score_groups
+from lipread.values import LIP_POINTS, MouthTrack, Transcript
+
+if TYPE_CHECKING:
+    from lipread.outputs import PathLike
+    from lipread.pipeline import LipReader
+
+NEEDED_COLUMNS = ("clip", "speaker", "text")
+ALL_SPLITS = "all"
+
+
+@dataclass(frozen=True)
+class EvalClip:
+    """One clip whose words are known.
+
+    Attributes:
+        clip, speaker, text: from the manifest.
+        video: the video file; None for prepared crops.
+        prepared: the prepared folder; None for videos.
+    """
+
+    clip: str
+    speaker: str
+    text: str
+    video: Path | None = None
+    prepared: Path | None = None
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What was said in a clip and what was read; `problem` says why nothing could be."""
+
+    clip: str
+    speaker: str
+    reference: str
+    hypothesis: str
+    confidence: float
+    duration_s: float
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over all clips; a clip that could not be read counts as read empty."""
+
+    model: str
+    way: str
+    score: Score
+    speakers: Mapping[str, Score]
+    confusions: tuple[Confusion, ...]
+    clips: tuple[ClipResult, ...]
+    duration_s: float
+    stage_s: Mapping[str, float]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work per second of video."""
+        return sum(self.stage_s.values()) / max(1e-9, self.duration_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in plain values."""
+        factors = {stage: seconds / max(1e-9, self.duration_s) for stage, seconds in self.stage_s.items()}
+        return {
+            "model": self.model,
+            "way": self.way,
+            "score": asdict(self.score),
+            "speakers": {speaker: asdict(each) for speaker, each in self.speakers.items()},
+            "confusions": [asdict(each) for each in self.confusions],
+            "duration_s": self.duration_s,
+            "real_time_factor": {"all": self.real_time_factor, **factors},
+            "clips": [asdict(each) for each in self.clips],
+        }
+
+
+def evaluate(
+    reader: LipReader,
+    clips: Sequence[EvalClip],
+    *,
+    seed: int = 0,
+    finished: Callable[[ClipResult], None] | None = None,
+) -> Evaluation:
+    """Read every clip and compare.
+
+    Args:
+        reader: what is judged.
+        clips: as `read_manifest` gives them.
+        seed: of the bootstrap.
+        finished: is told each result as it comes.
+    Raises: DataError: no clip, or a text outside the reader's alphabet.
+    """
+    results: list[ClipResult] = []
+    stage_s: Counter[str] = Counter()
+    references = [reader.alphabet.normalise(clip.text) for clip in clips]  # before the work starts
+    for clip, reference in zip(clips, references, strict=True):
+        try:
+            transcript: Transcript | None = _read(reader, clip)
+            problem = transcript.reason if transcript else None
+        except LipreadError as error:
+            transcript, problem = None, str(error)
+        if transcript:
+            stage_s.update(transcript.stage_s)
+        result = ClipResult(
+            clip=clip.clip,
+            speaker=clip.speaker,
+            reference=reference,
+            hypothesis=transcript.text if transcript else "",
+            confidence=transcript.confidence if transcript else 0.0,
+            duration_s=transcript.duration_s if transcript else 0.0,
+            problem=problem,
+        )
+        results.append(result)
+        if finished:
+            finished(result)
+    return summarise(results, model=reader.checkpoint.name, way=_way(clips), stage_s=dict(stage_s), seed=seed)
+
+
+def summarise(
+    results: Sequence[ClipResult], *, model: str, way: str, stage_s: Mapping[str, float], seed: int = 0
+) -> Evaluation:
+    """Figures from single results. Raises: DataError: there are none."""
+    said, read = [each.reference for each in results], [each.hypothesis for each in results]
+    return Evaluation(
+        model=model,
+        way=way,
+        score=score(said, read, seed=seed),
+        speakers=score_groups([each.speaker for each in results], said, read, seed=seed),
+        confusions=confusions(said, read),
+        clips=tuple(results),
+        duration_s=sum(each.duration_s for each in results),
+        stage_s=stage_s,
+    )
+
+
+def read_manifest(
+    path: PathLike, *, split: str = ALL_SPLITS, clips: PathLike | None = None, limit: int | None = None
+) -> list[EvalClip]:
+    """Find the clips to judge by.
+
+    Args:
+        path: a manifest.tsv with the columns clip, speaker, text and, if wanted, split; or the folder it lies in.
+        split: only clips of this split; "all" for every one.
+        clips: folder of the videos; by default `clips` beside the manifest, else a prepared folder's `crops`.
+        limit: at most so many clips, spread evenly over the list so that every speaker has a chance.
+    Raises: DataError: no manifest, a column is missing, no clip is left, or a clip has no file.
+    """
+    manifest = Path(path) / "manifest.tsv" if Path(path).is_dir() else Path(path)
+    rows = [row for row in _rows(manifest) if split == ALL_SPLITS or row.get("split") == split]
+    if not rows:
+        known = ", ".join(sorted({row.get("split") or "" for row in _rows(manifest)}))
+        raise DataError(f"{manifest}: no clip of split {split!r}; it has: {known or 'no clips at all'}")
+    if limit is not None and limit < len(rows):
+        rows = [rows[index] for index in np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
+    base = manifest.parent
+    folder = Path(clips) if clips is not None else base / "clips"
+    if clips is None and not folder.is_dir() and (base / "crops").is_dir():
+        return [EvalClip(row["clip"], row["speaker"], row["text"], prepared=base) for row in rows if _has_crops(row)]
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder of clips; name it with --clips")
+    videos = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in VIDEO_SUFFIXES}
+    missing = [row["clip"] for row in rows if row["clip"] not in videos]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(rows)} clips of {manifest.name} have no video there, "
+            f"{missing[0]} first; name the folder of the clips with --clips"
+        )
+    return [EvalClip(row["clip"], row["speaker"], row["text"], video=videos[row["clip"]]) for row in rows]
+
+
+def _rows(manifest: Path) -> Iterator[dict[str, str]]:
+    try:
+        with open(manifest, encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file, delimiter="\t")
+            missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{manifest}: the column {missing[0]!r} is missing; a manifest is tab-separated with the columns "
+                    f"{', '.join(NEEDED_COLUMNS)} and split"
+                )
+            for row in table:
+                if any(not row[name] for name in NEEDED_COLUMNS):
+                    raise DataError(f"{manifest}: line {table.line_num} is incomplete; it needs {NEEDED_COLUMNS}")
+                yield row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{manifest}: cannot be read as a manifest ({reason}); give a manifest.tsv or its folder"
+        ) from error
+
+
+def _has_crops(row: Mapping[str, str]) -> bool:
+    return "crops" in (row.get("streams") or "crops").split(",")
+
+
+def _way(clips: Sequence[EvalClip]) -> str:
+    return "prepared crops" if clips and clips[0].prepared else "video file to text"
+
+
+def _read(reader: LipReader, clip: EvalClip) -> Transcript:
+    if clip.video is not None:
+        return reader.transcribe(clip.video)
+    assert clip.prepared is not None
+    return reader.read_track(prepared_track(clip.prepared, clip.clip))
+
+
+def prepared_track(folder: PathLike, clip: str) -> MouthTrack:
+    """The mouth track of one clip of a prepared folder.
+
+    Raises: DataError: its crops or points are absent, damaged, or of different lengths.
+    """
+    from lipread.mouth import read_crops
+
+    crops = read_crops(Path(folder) / "crops" / f"{clip}.mp4")
+    file = Path(folder) / "points" / f"{clip}.npy"
+    try:
+        points = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: the lip points cannot be read ({error}); prepare the clip again") from error
+    if points.shape != (len(crops), len(LIP_POINTS), 2):
+        raise DataError(f"{file}: shape {points.shape} beside {len(crops)} crops; prepare the clip again")
+    return MouthTrack(crops=crops, points=points, present=np.isfinite(points).all(axis=(1, 2)))

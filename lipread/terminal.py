@@ -1,0 +1,171 @@
+"""Progress and results on the terminal: bars on stderr, results on stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lipread.batch import BatchReport, Done, Failure, Job
+from lipread.errors import OutputError
+from lipread.evaluate import ClipResult, Evaluation
+from lipread.metrics import Score
+from lipread.outputs import PathLike, written_whole
+from lipread.values import Array, Transcript
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+_READ_SHARE = 0.9  # of the time of one video goes into its pictures, the rest into the network
+
+
+class _Display:
+    """A bar over many clips; each takes part of it as far as it has come."""
+
+    def __init__(self, clips: int, *, quiet: bool = False) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn() if clips > 1 else TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+            disable=quiet or not err.is_terminal,
+        )
+        self._task = self._bar.add_task("reading", total=clips)
+        self._ended = 0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def progress(self, stage: str, share: float) -> None:
+        """Take how far the current clip is."""
+        part = _READ_SHARE * share if stage == "video" else _READ_SHARE + (1 - _READ_SHARE) * share
+        self._bar.update(self._task, completed=self._ended + part)
+
+    def end_one(self) -> None:
+        """Take the end of a clip."""
+        self._ended += 1
+        self._bar.update(self._task, completed=self._ended)
+
+
+class BatchDisplay(_Display):
+    """Shows each video's text as soon as it is there."""
+
+    def __init__(self, clips: int, *, verbose: bool = False, quiet: bool = False) -> None:
+        super().__init__(clips, quiet=quiet)
+        self._verbose, self._quiet = verbose, quiet
+
+    def finished(self, job: Job, outcome: Done | Failure | None) -> None:
+        """Take what became of a video."""
+        self.end_one()
+        if self._quiet:
+            return
+        if outcome is None:
+            out.print(f"{job.source}: written already", markup=False)
+        elif isinstance(outcome, Failure) or outcome.transcript.face_share == 0.0:
+            err.print(f"{job.source}: failed", markup=False)  # why is said at the end
+        else:
+            show_transcript(outcome.transcript, words=self._verbose)
+
+
+class ClipDisplay(_Display):
+    """Shows clips that could not be read."""
+
+    def finished(self, result: ClipResult) -> None:
+        """Take the result of a clip."""
+        self.end_one()
+        if result.problem:
+            err.print(f"{result.clip}: {result.problem}", markup=False)
+
+
+def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
+    """One line with the text or why there is none; its warnings on stderr; its words in a table if wanted."""
+    out.print(f"{transcript.source}: {transcript.text or '(nothing: ' + str(transcript.reason) + ')'}", markup=False)
+    for warning in transcript.warnings:
+        err.print(f"lipread: warning: {transcript.source}: {warning}", markup=False)
+    if words and transcript.words:
+        out.print(word_table(transcript))
+
+
+def word_table(transcript: Transcript) -> Table:
+    """Words with start, end and confidence."""
+    table = Table("word", "start s", "end s", "confidence")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for word in transcript.words:
+        table.add_row(word.text, f"{word.start_s:.2f}", f"{word.end_s:.2f}", f"{word.confidence:.2f}")
+    return table
+
+
+def show_report(report: BatchReport, jobs: int, folder: Path, *, quiet: bool = False) -> None:
+    """What became of a batch: counts, and every failure again at its end."""
+    if report.interrupted:
+        ended = len(report.done) + len(report.skipped)
+        err.print(
+            f"lipread: interrupted: {ended} of {jobs} videos are finished and their files are in {folder}; "
+            "nothing half-written stays. Go on later with --skip-existing.",
+            markup=False,
+        )
+    for failure in report.failures:
+        err.print(f"lipread: error: {failure.message}", markup=False)
+    if jobs > 1 and not quiet:
+        skipped = f", {len(report.skipped)} were written already" if report.skipped else ""
+        out.print(f"{len(report.done)} of {jobs} videos read{skipped}, {len(report.failures)} failed", markup=False)
+    if report.done and not quiet:
+        out.print(f"files written to {folder.resolve()}", markup=False)
+
+
+def show_evaluation(result: Evaluation) -> None:
+    """Error rates with intervals, per speaker, confusions, and the real-time factor by stage."""
+    table = Table("speaker", "clips", "words", "WER %", "95 %", "CER %", "95 %", title=f"{result.model}, {result.way}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for speaker, each in result.speakers.items():
+        table.add_row(speaker, *_score_cells(each))
+    table.add_section()
+    table.add_row("all", *_score_cells(result.score))
+    out.print(table)
+    whole = result.score
+    out.print(f"{whole.substitutions} substitutions, {whole.deletions} deletions, {whole.insertions} insertions")
+    if result.confusions:
+        shown = ", ".join(f"{each.reference}→{each.hypothesis} {each.count}" for each in result.confusions)
+        out.print(f"most frequent confusions: {shown}")
+    unread = sum(each.problem is not None for each in result.clips)
+    if unread:
+        out.print(f"{unread} of {len(result.clips)} clips gave no text; they count as read empty")
+    if result.duration_s:
+        factors = ", ".join(f"{stage} {seconds / result.duration_s:.3f}" for stage, seconds in result.stage_s.items())
+        out.print(f"real-time factor {result.real_time_factor:.3f} ({factors})")
+
+
+def _score_cells(score: Score) -> tuple[str, ...]:
+    return (
+        str(score.clips),
+        str(score.words),
+        f"{100 * score.wer:.1f}",
+        f"{100 * score.wer_interval[0]:.1f}-{100 * score.wer_interval[1]:.1f}",
+        f"{100 * score.cer:.1f}",
+        f"{100 * score.cer_interval[0]:.1f}-{100 * score.cer_interval[1]:.1f}",
+    )
+
+
+def write_png(path: PathLike, image: Array) -> None:
+    """Write a picture, RGB or grey uint8, whole or not at all. Raises: OutputError."""
+    import cv2
+
+    good, coded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
+    if not good:
+        raise OutputError(f"{path}: a picture of shape {image.shape} cannot be written as png; use a shorter video")
+    with written_whole(path) as temporary:
+        temporary.write_bytes(coded.tobytes())
