@@ -107,6 +107,27 @@ def _load_points(path: Path, frames: int) -> Array:
     return np.asarray(points, np.float32)
 
 
+class Pool:
+    """Clips to draw from: a speaker with a chance that grows as the square root of the clips, then one of the clips,
+    so that a person with many clips does not drown the others."""
+
+    def __init__(self, clips: list[Clip]) -> None:
+        by_speaker: dict[str, list[Clip]] = {}
+        for clip in clips:
+            by_speaker.setdefault(clip.speaker, []).append(clip)
+        self._groups = list(by_speaker.values())
+        weights = np.sqrt([len(group) for group in self._groups])
+        self._bounds = np.cumsum(weights) / max(weights.sum(), 1e-9)
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def draw(self, rng: np.random.Generator) -> Clip:
+        """One clip."""
+        group = self._groups[int(np.searchsorted(self._bounds, rng.random(), side="right").clip(0, len(self._groups) - 1))]
+        return group[rng.integers(len(group))]
+
+
 class TrainingBatches(Dataset[Batch]):
     """Item n is the n-th micro-batch of the training.
 
@@ -126,10 +147,9 @@ class TrainingBatches(Dataset[Batch]):
         self.config, self.alphabet, self.crop_side_px = config, alphabet, crop_side_px
         self.word_ids = {word: number + 1 for number, word in enumerate(vocabulary)}
         self.rank, self.world_size = rank, world_size
-        self.real = [c for c in clips if c.crops_path and c.source != "drawn"]
-        self.drawn = [c for c in clips if c.crops_path and c.source == "drawn"]
-        self.points = [c for c in clips if np.isfinite(c.points).any()]
-        self.points_only = [c for c in clips if not c.crops_path]
+        self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn"])
+        self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn"])
+        self.points = Pool([c for c in clips if np.isfinite(c.points).any()])
         self.composer = Composer(clips, self._crops)
         self._cache: dict[str, Array] = {}
         self._cached_bytes = 0
@@ -154,8 +174,8 @@ class TrainingBatches(Dataset[Batch]):
             drawn = self.drawn and (not self.real or rng.random() < self.config.drawn_share)
             pool = self.drawn if drawn else self.real
         else:
-            pool = self.points_only or self.points
-        clip = pool[rng.integers(len(pool))]
+            pool = self.points
+        clip = pool.draw(rng)
         example = self.composer.example(clip, rng, self.config, step)
         draw = rng.random()
         use_pixels = wants_pixels and draw >= self.config.drop_pixels
