@@ -11,7 +11,7 @@ PYTHON_IN_VENV = .venv/bin/python
 .PHONY: setup demo test bench lint clean
 
 demo: setup
-	@if [ -n "$$VIDEO" ]; then exec $(PYTHON_IN_VENV) -m lipread demo "$$VIDEO"; else exec $(PYTHON_IN_VENV) -m lipread demo; fi
+	@if [ -n "$$VIDEO" ]; then exec $(PYTHON_IN_VENV) -m lipread demo -- "$$VIDEO"; else exec $(PYTHON_IN_VENV) -m lipread demo; fi
 
 test: setup
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
@@ -20,8 +20,7 @@ bench: setup
 	@$(PYTHON_IN_VENV) -m lipread bench
 
 lint: setup
-	@$(PYTHON_IN_VENV) -m ruff check .
-	@$(PYTHON_IN_VENV) -m mypy
+	@$(PYTHON_IN_VENV) -m ruff check .; ruff=$$?; $(PYTHON_IN_VENV) -m mypy && exit $$ruff
 
 clean:
 	rm -rf build dist *.egg-info demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -155,6 +157,23 @@ def test_a_half_installed_package_is_installed_again(half_made: Machine) -> None
     assert [path.name for path in packages.iterdir()] == ["av-18.0.dist-info"]
 
 
+def test_an_interruption_says_how_to_go_on(half_made: Machine) -> None:
+    waits = FITTING_PYTHON.replace("esac\n", "esac\ncase \"$*\" in *editable*) exec sleep 60 ;; esac\n")
+    half_made.write_program(half_made.root / ".venv/bin/python", waits)
+    (half_made.bin / "sleep").symlink_to(shutil.which("sleep") or "")
+    command, pipe = [str(half_made.bin / "sh"), "tools/setup.sh"], subprocess.PIPE
+    process = subprocess.Popen(
+        command, cwd=half_made.root, env=half_made.environment, stderr=pipe, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 30
+    while not half_made.pip_installs() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode != 0 and "run the same command again" in said
+    assert not (half_made.root / ".venv/lipread-ready").exists()
+
+
 @pytest.mark.parametrize("library", ["libGL.so.1", "libEGL.so.1", "libgthread-2.0.so.0"])
 def test_a_missing_system_library_names_the_package(half_made: Machine, library: str) -> None:
     error = f"ImportError: {library}: cannot open shared object file: No such file or directory"
@@ -174,7 +193,7 @@ def test_other_failures_of_pip(half_made: Machine) -> None:
 
 def test_the_demo_hands_over_any_file_name(half_made: Machine) -> None:
     half_made.make("demo", VIDEO="it's a; $(talk).mp4")
-    assert half_made.calls.read_text().splitlines()[-1] == "-m lipread demo it's a; $(talk).mp4"
+    assert half_made.calls.read_text().splitlines()[-1] == "-m lipread demo -- it's a; $(talk).mp4"
     half_made.make("demo")
     assert half_made.calls.read_text().splitlines()[-1] == "-m lipread demo"
 
