@@ -1,0 +1,91 @@
+"""Captioned films: the picture keeps its length, the words are in it at their time, the sound stays in step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import media
+import numpy as np
+import pytest
+
+from lipread.captions import CURRENT_RGB, CaptionPainter, draw_words, write_captioned_video
+from lipread.errors import OutputError, VideoError
+from lipread.values import Array, Segment, Transcript, Word
+from lipread.video import read_frames
+
+WORDS = (Word("bin", 0.4, 0.6, 0.9), Word("blue", 0.6, 0.8, 0.9))
+SEGMENT = Segment(0.4, 0.8, "bin blue", WORDS, 0.9)
+TALK = Transcript("bin blue", (SEGMENT,), 2.0, 1.0, 0.9)
+GREEN = np.zeros((120, 200, 3), np.uint8) + np.array([0, 128, 0], np.uint8)
+
+
+def yellow(image: Array) -> int:
+    """Columns' centre of pixels near the current word's colour; -1 where there are none."""
+    near = (np.abs(image.astype(int) - CURRENT_RGB) < 70).all(axis=-1)
+    return int(np.nonzero(near)[1].mean()) if near.sum() > 5 else -1
+
+
+def test_painter_shows_the_current_word_and_lets_go_after_the_last() -> None:
+    painter = CaptionPainter((SEGMENT,))
+    assert painter.paint(GREEN, 0.2) is GREEN
+    first, second = painter.paint(GREEN, 0.5), painter.paint(GREEN, 0.7)
+    assert 0 < yellow(first) < 100 < yellow(second)
+    lingering = painter.paint(GREEN, 1.1)
+    assert yellow(lingering) == -1
+    assert (lingering != GREEN).any()
+    assert painter.paint(GREEN, 1.4) is GREEN
+    assert (GREEN == (0, 128, 0)).all()  # the picture that came in is as it was
+    assert (first[:60] == GREEN[:60]).all()  # the upper half is free
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 120), (64, 32), (1280, 720), (20, 300)])
+def test_captions_never_grow_beyond_the_picture(width: int, height: int) -> None:
+    words = tuple(Word("please", n, n + 1.0, 0.5) for n in range(12))
+    overlay = draw_words(words, 3, width, height)
+    assert overlay.shape[0] <= height
+    assert overlay.shape[1] <= width
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+def test_film_has_all_frames_words_and_sound(tmp_path: Path, codec: str) -> None:
+    sound = media.click(1.0, 2.0, 16_000)
+    large = np.repeat(np.repeat(GREEN, 4, axis=0), 4, axis=1)  # colours of thin strokes do not survive compression
+    source = media.write_video(
+        tmp_path / "talk.mkv", [large] * 50, start_s=0.5, sound=sound, sound_start_s=0.5, sound_codec=codec
+    )
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    with read_frames(tmp_path / "out.mp4") as frames:
+        images = [frame.image for frame in frames]
+    assert len(images) == 50
+    assert yellow(images[2]) == -1
+    assert 0 < yellow(images[12]) < 400 < yellow(images[17])
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        pieces = [frame.to_ndarray().ravel() for frame in film.decode(audio=0)]
+        assert film.streams.audio[0].codec_context.name == "aac"
+    loudest = np.abs(np.concatenate(pieces)).argmax() / 16_000
+    assert loudest == pytest.approx(1.0, abs=0.08)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "talk.mkv"]
+
+
+def test_silent_video_with_odd_size(tmp_path: Path) -> None:
+    source = media.write_video(tmp_path / "talk.mkv", [GREEN[:119, :199]] * 10, codec="ffv1", pix_fmt="bgr0")
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    with read_frames(tmp_path / "out.mp4") as frames:
+        assert (frames.info.width, frames.info.height, frames.info.has_audio) == (198, 118, False)
+        assert len(list(frames)) == 10
+
+
+def test_refusals_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("not a video")
+    with pytest.raises(VideoError, match=r"notes\.mp4"):
+        write_captioned_video(tmp_path / "notes.mp4", TALK, tmp_path / "out.mp4")
+    source = media.write_video(tmp_path / "talk.mp4", [GREEN] * 5)
+    before = source.read_bytes()
+    with pytest.raises(OutputError, match="is the video itself"):
+        write_captioned_video(source, TALK, tmp_path / "." / "talk.mp4")
+    (tmp_path / "blocked").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_captioned_video(source, TALK, tmp_path / "blocked" / "out.mp4")
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocked", "notes.mp4", "talk.mp4"]

@@ -1,0 +1,145 @@
+"""Writers read back by other readers; atomic writing; names that try to leave the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pysubs2
+import pytest
+
+from lipread.errors import ConfigError, OutputError
+from lipread.outputs import WRITERS, chosen_formats, inside, milliseconds, write_outputs, write_text, written_whole
+from lipread.values import Hypothesis, Segment, Transcript, Word
+
+WORDS = (Word("bin", 0.5, 0.75, 0.9), Word("blue", 0.75, 1.2345, 0.8), Word("now", 3.0, 3.5, 0.4))
+TALK = Transcript(
+    text="bin blue now",
+    segments=(
+        Segment(0.5, 1.2345, "bin blue", WORDS[:2], 0.85),
+        Segment(3.0, 3.5, "now", WORDS[2:], 0.4),
+    ),
+    duration_s=4.0,
+    face_share=0.97531,
+    confidence=0.7,
+    nbest=(Hypothesis("bin blue now", -3.5, -3.5),),
+    warnings=("No face was found from 2.00 to 2.90 s.",),
+    source="talk.mp4",
+    model="small",
+    stage_s={"video": 0.1},
+)
+NOTHING = Transcript("", (), 2.0, 0.0, 0.0, reason="no face was found in any of the 50 frames")
+
+
+def test_text_has_a_line_per_segment() -> None:
+    assert WRITERS["txt"].render(TALK) == "bin blue\nnow\n"
+    assert WRITERS["txt"].render(NOTHING) == ""
+
+
+def test_tsv_by_hand() -> None:
+    assert WRITERS["tsv"].render(TALK) == "start\tend\ttext\n500\t1234\tbin blue\n3000\t3500\tnow\n"
+    assert WRITERS["tsv"].render(NOTHING) == "start\tend\ttext\n"
+
+
+def test_tsv_survives_tabs_in_words() -> None:
+    odd = Transcript("a", (Segment(0, 1, "a\tb\nc", (), 1.0),), 1.0, 1.0, 1.0)
+    assert WRITERS["tsv"].render(odd).splitlines()[1] == "0\t1000\ta b c"
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_subtitles_read_back(form: str) -> None:
+    events = list(pysubs2.SSAFile.from_string(WRITERS[form].render(TALK), form))
+    assert [(event.start, event.end, event.plaintext) for event in events] == [
+        (500, 1234, "bin blue"),
+        (3000, 3500, "now"),
+    ]
+    assert list(pysubs2.SSAFile.from_string(WRITERS[form].render(NOTHING), form)) == []
+
+
+def test_vtt_and_srt_have_their_own_marks() -> None:
+    assert WRITERS["vtt"].render(NOTHING).startswith("WEBVTT")
+    assert "00:00:00,500 --> 00:00:01,234" in WRITERS["srt"].render(TALK)
+    assert "00:00:00.500 --> 00:00:01.234" in WRITERS["vtt"].render(TALK)
+
+
+def test_long_subtitles_have_two_lines() -> None:
+    text = " ".join(["please"] * 12)
+    long = Transcript(text, (Segment(0, 6, text, (), 1.0),), 6.0, 1.0, 1.0)
+    lines = WRITERS["srt"].render(long).strip().splitlines()[2:]
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 42
+
+
+def test_json_has_whispers_fields_and_ours() -> None:
+    read = json.loads(WRITERS["json"].render(TALK))
+    assert read["text"] == "bin blue now"
+    assert [segment["id"] for segment in read["segments"]] == [0, 1]
+    assert read["segments"][0]["words"][1] == {"word": "blue", "start": 0.75, "end": 1.234, "probability": 0.8}
+    assert {key: read[key] for key in ("duration", "face_share", "reason", "model", "source")} == {
+        "duration": 4.0, "face_share": 0.9753, "reason": None, "model": "small", "source": "talk.mp4",
+    }
+    assert read["warnings"] == list(TALK.warnings)
+    assert json.loads(WRITERS["json"].render(NOTHING))["reason"].startswith("no face")
+
+
+def test_formats() -> None:
+    assert chosen_formats("all") == ("txt", "srt", "vtt", "tsv", "json")
+    assert chosen_formats(" JSON, .txt ") == ("txt", "json")
+    with pytest.raises(ConfigError, match="'doc'.*txt, srt"):
+        chosen_formats("txt,doc")
+    with pytest.raises(ConfigError, match="nothing"):
+        chosen_formats(" , ")
+
+
+def test_write_outputs_keeps_dots_and_makes_folders(tmp_path: Path) -> None:
+    paths = write_outputs(TALK, tmp_path / "new", "day 1/my.talk", ("txt", "json"))
+    assert paths == (tmp_path / "new/day 1/my.talk.txt", tmp_path / "new/day 1/my.talk.json")
+    assert paths[0].read_text() == "bin blue\nnow\n"
+    assert sorted(file.name for file in paths[0].parent.iterdir()) == ["my.talk.json", "my.talk.txt"]
+
+
+@pytest.mark.parametrize("name", ["../talk", "a/../../talk", "/tmp/talk", "sub/../../../x"])
+def test_names_never_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="leads out of"):
+        write_outputs(TALK, tmp_path / "out", name, ("txt",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_does_not_lead_out_either(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="leads out of"):
+        inside(tmp_path / "out", "link/talk.txt")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "talk.txt"
+    write_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), written_whole(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["talk.txt"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here to stand for a full disk")
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = open
+    monkeypatch.setattr(
+        "builtins.open", lambda path, *rest, **more: real("/dev/full" if ".part" in str(path) else path, *rest, **more)
+    )
+    with pytest.raises(OutputError, match=r"talk\.txt cannot be written \(No space left"):
+        write_text(tmp_path / "talk.txt", "words")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="choose another folder"):
+        write_outputs(TALK, tmp_path / "out", "talk", ("txt",))
+
+
+def test_milliseconds() -> None:
+    assert [milliseconds(seconds) for seconds in (-0.1, 0.0, 1.2345, 3599.9996)] == [0, 0, 1234, 3600000]

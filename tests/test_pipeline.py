@@ -1,0 +1,228 @@
+"""The whole way with small networks: windows, stillness, speakers, real clips, and what goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import media
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lipread.alphabet import Alphabet
+from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lipread.config import PRESETS
+from lipread.errors import CheckpointError, ConfigError, MissingDependencyError, NoFaceError, VideoError
+from lipread.model.network import LipNetwork
+from lipread.pipeline import (
+    OVERLAP_FRAMES,
+    WINDOW_FRAMES,
+    LipReader,
+    blanks,
+    choose_device,
+    load_model,
+    missing_libraries_named,
+    watch_mouth,
+    windows,
+)
+from lipread.values import Array, MouthTrack
+
+ENGLISH = Alphabet.english()
+MAX_LENGTH = 10 * WINDOW_FRAMES
+
+
+class LookAndTell(nn.Module):
+    """Says, with certainty, the symbol whose number is the grey level of a frame's crop; notes what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.config = SimpleNamespace(frontend=SimpleNamespace(crop_side_px=88))
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, crops: Tensor, points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        assert crops.dtype == torch.uint8
+        assert points.shape == (*crops.shape[:2], 9, 2)
+        assert lengths.tolist() == [crops.shape[1]] * len(crops)
+        self.shapes.append(tuple(crops.shape))
+        sure = torch.nn.functional.one_hot(crops[:, :, 44, 44].long(), ENGLISH.size).float()
+        return torch.log(sure * 0.9 + 0.1 / ENGLISH.size), lengths
+
+
+def teller() -> LipReader:
+    return LipReader(Checkpoint(LookAndTell(), ENGLISH, {}, "teller"))  # type: ignore[arg-type]
+
+
+def spelling_track(text: str, *, frames_each: int = 4, moving: bool = True) -> MouthTrack:
+    """A mouth whose crops spell a text for `LookAndTell`, a blank after each character."""
+    symbols = [number for character in text for number in (ENGLISH.encode(character) or [1])]
+    levels = np.array([level for number in symbols for level in [number, 0] + [0] * (frames_each - 2)], np.uint8)
+    points = np.zeros((len(levels), 9, 2), np.float32)
+    points[:, 3, 1] = 0.2 * np.sin(np.arange(len(levels))) * moving
+    crops = np.broadcast_to(levels[:, None, None], (len(levels), 96, 96)).copy()
+    return MouthTrack(crops, points, np.ones(len(levels), bool), eye_px=25.0)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the tiny preset with random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_checkpoint(path, LipNetwork(PRESETS["tiny"]), ENGLISH, {"steps": 0})
+    return path
+
+
+@pytest.mark.parametrize("frames", [1, 75, WINDOW_FRAMES, WINDOW_FRAMES + 1, 133, 160, 161, 999, MAX_LENGTH])
+def test_windows_tile_the_clip_with_enough_overlap(frames: int) -> None:
+    spans = windows(frames)
+    kept = [frame for span in spans for frame in range(span.keep_from, span.keep_to)]
+    assert kept == list(range(frames))
+    assert {span.end - span.start for span in spans} == {min(frames, WINDOW_FRAMES)}
+    assert spans[0].start == 0
+    assert spans[-1].end == frames
+    for left, right in zip(spans, spans[1:], strict=False):
+        overlap = left.end - right.start
+        assert overlap >= OVERLAP_FRAMES
+        assert abs(left.keep_to - (left.end - overlap / 2)) <= 0.5  # joined at the middle
+    assert windows(0) == []
+
+
+def test_short_clips_go_in_one_piece_and_long_ones_in_batches() -> None:
+    reader = teller()
+    reader.log_probs(spelling_track("bin blue at f two now"))
+    assert reader.checkpoint.network.shapes == [(1, 84, 88, 88)]  # type: ignore[comparison-overlap]
+    reader.log_probs(spelling_track("bin blue at f two now " * 10))
+    assert [shape[:2] for shape in reader.checkpoint.network.shapes[1:]] == [(8, 100), (6, 100)]  # type: ignore
+
+
+def test_joined_windows_say_each_frame_once() -> None:
+    text = "bin blue at f two now " * 15
+    transcript = teller().read_track(spelling_track(text))
+    assert transcript.text == text.strip()
+    assert [word.text for word in transcript.words] == text.split()
+    assert transcript.duration_s == len(text) * 4 / 25
+    for number, word in enumerate(transcript.words):
+        spoken_s = text.index(word.text, sum(len(w.text) + 1 for w in transcript.words[:number])) * 4 / 25
+        assert word.start_s <= spoken_s <= word.end_s
+        assert spoken_s - word.start_s <= 0.13
+    assert 0.85 < transcript.confidence < 0.95
+    assert transcript.reason is None
+    assert transcript.nbest[0].text == transcript.text
+
+
+def test_still_lips_say_nothing_whatever_the_crops_look_like() -> None:
+    reader = teller()
+    transcript = reader.read_track(spelling_track("bin blue at f", moving=False))
+    assert (transcript.text, transcript.segments, transcript.nbest) == ("", (), ())
+    assert "hardly move" in (transcript.reason or "")
+    assert reader.checkpoint.network.shapes == []  # type: ignore[comparison-overlap]
+
+
+def test_moving_lips_without_words_have_a_reason_too() -> None:
+    transcript = teller().read_track(spelling_track("          "))
+    assert transcript.text == ""
+    assert "no word was recognised" in (transcript.reason or "")
+
+
+def test_nothing_is_said_where_there_is_no_face() -> None:
+    track = spelling_track("bin blue at f two now")
+    points = track.points.copy()
+    points[16:32] = np.nan  # "blue"
+    present = np.isfinite(points).all(axis=(1, 2))
+    transcript = teller().read_track(MouthTrack(track.crops, points, present, start_s=1.0, eye_px=25.0))
+    assert transcript.text == "bin at f two now"
+    assert transcript.face_share == pytest.approx(68 / 84)
+    assert transcript.warnings == ("No face was found from 1.64 to 2.28 s; nothing could be read there.",)
+
+
+def test_empty_track() -> None:
+    nothing = MouthTrack(np.zeros((0, 96, 96), np.uint8), np.zeros((0, 9, 2), np.float32), np.zeros(0, bool))
+    assert teller().read_track(nothing).reason == "no face was found in any of the 0 frames"
+
+
+def test_blanks_are_log_probabilities() -> None:
+    assert np.exp(blanks(3, 5)).sum(axis=1) == pytest.approx(1.0)
+    assert blanks(3, 5).argmax(axis=1).tolist() == [0, 0, 0]
+
+
+def test_windows_change_nothing_for_a_real_network_in_one_piece(tiny: Path) -> None:
+    reader = LipReader(load_checkpoint(tiny))
+    track = spelling_track("bin blue at f two now")
+    direct, _ = reader.checkpoint.network(
+        torch.from_numpy(track.crops[None, :, 4:92, 4:92]), torch.from_numpy(track.points[None]), torch.tensor([84])
+    )
+    np.testing.assert_allclose(reader.log_probs(track), direct[0].detach().numpy(), atol=1e-5)
+
+
+def test_a_real_clip_from_file_to_transcript(tiny: Path, grid_dir: Path) -> None:
+    clip = sorted((grid_dir / "clips").glob("s1_*.mp4"))[0]
+    told: list[tuple[str, float]] = []
+    reader = load_model(tiny, "cpu")
+    transcript = reader.transcribe(clip, progress=lambda stage, share: told.append((stage, share)))
+    assert (transcript.source, transcript.model, transcript.duration_s) == (str(clip), "tiny", 3.0)
+    assert transcript.face_share == 1.0
+    assert set(transcript.stage_s) == {"video", "landmarks", "mouth", "network", "decoding"}
+    assert all(seconds > 0 for seconds in transcript.stage_s.values())
+    assert told[-1] == ("network", 1.0)
+    assert [share for stage, share in told if stage == "video"][-1] == 1.0
+    assert all(0 <= word.start_s < word.end_s <= 3.0 for word in transcript.words)
+    again = reader.transcribe(str(clip))
+    assert (again.text, again.words) == (transcript.text, transcript.words)
+
+
+def side_by_side(grid_dir: Path, out: Path, *, still: str) -> Path:
+    """A film of two people, one of them kept still."""
+    from lipread.video import read_frames
+
+    images: list[list[Array]] = []
+    for side, name in (("left", "s1_*.mp4"), ("right", "s4_*.mp4")):
+        with read_frames(sorted((grid_dir / "clips").glob(name))[0]) as frames:
+            own = [frame.image for frame in frames]
+        images.append([own[0]] * len(own) if side == still else own)
+    return media.write_video(out, [np.concatenate(pair, axis=1) for pair in zip(*images, strict=False)])
+
+
+@pytest.mark.parametrize(("still", "talker"), [("left", 1), ("right", 0)])
+def test_of_two_faces_the_talking_one_is_read(grid_dir: Path, tmp_path: Path, still: str, talker: int) -> None:
+    film = side_by_side(grid_dir, tmp_path / "two.mp4", still=still)
+    watched = watch_mouth(film)
+    assert watched.faces == 2
+    assert f"number {talker} from the left" in watched.warnings[-1]
+    silent = watch_mouth(film, speaker=1 - talker)
+    assert "hardly move" in (teller().read_track(silent.track).reason or "")
+    with pytest.raises(NoFaceError, match=r"two\.mp4: there is no face 2"):
+        watch_mouth(film, speaker=2)
+
+
+def test_video_without_a_face(tmp_path: Path) -> None:
+    film = media.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 20)
+    transcript = teller().transcribe(film)
+    assert (transcript.text, transcript.face_share, transcript.duration_s) == ("", 0.0, 0.8)
+    assert transcript.reason == "no face was found in any of the 20 frames"
+    with pytest.raises(NoFaceError, match=r"wall\.mp4.*no face was found"):
+        teller().transcribe(film, speaker=0)
+
+
+def test_bad_calls(tmp_path: Path, tiny: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a video")
+    with pytest.raises(VideoError, match=r"notes\.txt"):
+        teller().transcribe(tmp_path / "notes.txt")
+    with pytest.raises(ConfigError, match="'loudest'"):
+        teller().transcribe(tmp_path / "notes.txt", speaker="loudest")
+    with pytest.raises(ConfigError, match="'huge' is not known; bundled:"):
+        load_model("huge")
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors"):
+        load_model(tmp_path / "gone.safetensors")
+    with pytest.raises(ConfigError, match="'abacus' cannot be used"):
+        load_model(tiny, "abacus")
+    assert choose_device("cpu") == "cpu"
+    assert choose_device() in ("cpu", "cuda", "mps")
+
+
+def test_a_missing_system_library_is_named() -> None:
+    with pytest.raises(MissingDependencyError, match="apt-get install libgl1"), missing_libraries_named():
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+    with pytest.raises(MissingDependencyError, match="pip install lipread"), missing_libraries_named():
+        raise ModuleNotFoundError("No module named 'cv2'")
