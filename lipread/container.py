@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
@@ -27,10 +27,8 @@ PathLike = str | os.PathLike[str]
 
 MAX_HOLD_S = Fraction(20)  # a longer pause between two pictures is taken for broken times, not for a still picture
 MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
-TEXT_FORMATS = frozenset({"tty"})  # FFmpeg draws text files as terminal pictures; they are not videos
+TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash"})  # texts drawn as terminal pictures, and lists of other files
 _HELP = "check that it plays in a video player, or convert it to mp4"
-
-_FrameT = TypeVar("_FrameT", "VideoFrame", "AudioFrame")
 
 
 def open_container(path: PathLike) -> InputContainer:
@@ -50,9 +48,11 @@ def open_container(path: PathLike) -> InputContainer:
         raise VideoError(
             f"{name} cannot be read as a video ({_reason(error)}): it is of another kind or damaged; {_HELP}."
         ) from error
-    if container.format.name in TEXT_FORMATS:
+    if not TEXT_FORMATS.isdisjoint(container.format.name.split(",")):
         container.close()
-        raise VideoError(f"{name} is a text file, not a video; give a video file such as mp4, mov, mkv or webm.")
+        raise VideoError(
+            f"{name} is a text or a list of other files, not a video; give a video file such as mp4 or mkv."
+        )
     return container
 
 
@@ -137,26 +137,27 @@ def decoded_sound(container: InputContainer, stream: AudioStream, warnings: list
     return _decoded(container, stream, warnings, "sound")
 
 
-def _decoded(container: InputContainer, stream: object, warnings: list[str], what: str) -> Iterator[_FrameT]:
-    broken = 0  # packets or pictures that could not be decoded whole
+def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: str) -> Iterator[Any]:
     packets = container.demux(stream)
-    while True:
+    broken = 0  # packets or pictures that could not be decoded whole
+    ended = False
+    while not ended:
         try:
             packet = next(packets, None)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             warnings.append(f"The {what} breaks off ({_reason(error)}); what came before was read.")
             packet = None
+        ended = packet is None
+        if packet is not None and not packet.size:
+            continue  # "nothing new" in some files, and PyAV's mark of the end, would empty the decoder too early
         try:
-            frames = stream.decode(packet) if packet is None or packet.size else stream.decode(None)  # type: ignore[attr-defined]
-        except av.error.EOFError:
-            frames = []  # already emptied
+            frames = stream.decode(packet)  # None: give out what was kept back for reordering
         except (av.error.FFmpegError, ValueError):
             broken, frames = broken + 1, []
         for frame in frames:
             broken += bool(frame.is_corrupt)
+            frame.time_base = frame.time_base or stream.time_base  # PyAV leaves it out of those kept back
             yield frame
-        if packet is None or not packet.size:
-            break
     if broken:
         warnings.append(f"The {what} is damaged in {broken} place(s); the text may be wrong there.")
 

@@ -168,12 +168,13 @@ class VideoStream:
             image = self._painter.paint(shown) if image is None else image
             yield Frame(image, index / FRAME_RATE_HZ)
             index += 1
-        self._judge(pictures, end_s)
+        self._judge(pictures, moment_of(first) or Fraction(0), end_s)
 
-    def _judge(self, pictures: int, end_s: Fraction) -> None:
+    def _judge(self, pictures: int, start_s: Fraction, end_s: Fraction) -> None:
         """Warn, at the end, about what cannot be known before."""
-        stated_s = _stream_length_s(self._stream)
-        if stated_s is not None and stated_s - end_s > max(Fraction(1, 2), stated_s / 50):
+        stated_s = _stated_length_s(self._stream, self._container)
+        late_s = max(Fraction(0), start_s)  # some containers count the time before the first picture
+        if stated_s is not None and stated_s - end_s - late_s > max(Fraction(1, 2), stated_s / 50):
             self.warnings.append(
                 f"The file states {float(stated_s):.1f} s of picture, but only {float(end_s):.1f} s could be read; "
                 "its end is missing or damaged."
@@ -192,8 +193,8 @@ class VideoStream:
 
 def _describe(name: str, container: InputContainer, stream: PictureStream, painter: Painter) -> VideoInfo:
     rate = _usual_rate(stream)
-    length_s = _stream_length_s(stream)
-    if length_s is None and container.duration is not None and container.duration > 0:
+    length_s = _stated_length_s(stream, container)
+    if length_s is None and container.duration and container.duration > 0:  # may be that of a longer sound
         length_s = Fraction(container.duration, av.time_base)
     return VideoInfo(
         path=name,
@@ -213,10 +214,13 @@ def _usual_rate(stream: PictureStream) -> Fraction | None:
     return None
 
 
-def _stream_length_s(stream: PictureStream) -> Fraction | None:
-    if stream.duration is None or stream.duration <= 0 or not stream.time_base:
-        return None
-    return stream.duration * Fraction(stream.time_base)
+def _stated_length_s(stream: PictureStream, container: InputContainer) -> Fraction | None:
+    """Length of the picture as the file states it: by stream, or by file where it holds nothing else."""
+    if stream.duration and stream.duration > 0 and stream.time_base:
+        return stream.duration * Fraction(stream.time_base)
+    if len(container.streams) == 1 and container.duration and container.duration > 0:
+        return Fraction(container.duration, av.time_base)
+    return None
 
 
 def _length_s(frame: VideoFrame, usual_s: Fraction) -> Fraction:

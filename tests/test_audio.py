@@ -1,0 +1,255 @@
+"""Tones and clicks at known moments: what comes out is compared with sines and sample positions."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lipread.audio import read_audio, read_audio_blocks, write_audio
+from lipread.errors import ConfigError, DataError, OutputError, VideoError
+from lipread.values import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Array
+from lipread.video import read_frames
+from media import click, number_in, numbered, tone, truncate, write_sound, write_video
+
+MARGIN = 400  # samples at each end that a filter or a codec may colour
+
+
+def heard(path: Path, **options: int | None) -> Array:
+    samples = read_audio(path, **options)
+    assert samples is not None
+    assert samples.dtype == np.float32 and samples.ndim == 1 and np.isfinite(samples).all()
+    return samples
+
+
+def click_s(samples: Array) -> float:
+    """When the burst of `media.click` starts: where half its loudness is first reached."""
+    return float(np.argmax(np.abs(samples) > 0.3 * np.abs(samples).max())) / SAMPLE_RATE_HZ
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
+def test_every_rate_keeps_phase_and_length(tmp_path: Path, rate_hz: int) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(1000, 1.0, rate_hz), rate_hz=rate_hz, codec="pcm_f32le")
+    samples = heard(path)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(len(samples)) / SAMPLE_RATE_HZ)
+    assert len(samples) == SAMPLE_RATE_HZ
+    assert np.abs(samples - expected)[MARGIN:-MARGIN].max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("layout", "channels", "suffix", "codec"),
+    [
+        ("mono", 1, "wav", "pcm_s16le"),
+        ("stereo", 2, "wav", "pcm_s16le"),
+        ("3 channels", 3, "wav", "pcm_s16le"),  # no stated places
+        ("5.1", 6, "flac", "flac"),
+        ("7.1", 8, "wv", "wavpack"),  # planar
+        ("hexadecagonal", 16, "wv", "wavpack"),
+        ("24 channels", 24, "wav", "pcm_s16le"),
+    ],
+)
+def test_channels_are_averaged(tmp_path: Path, layout: str, channels: int, suffix: str, codec: str) -> None:
+    loudness = np.linspace(0.1, 0.9, channels)[:, None]
+    sound = (loudness * tone(500, 0.5, 48_000, loudness=1.0)).astype(np.float32)
+    samples = heard(write_sound(tmp_path / f"a.{suffix}", sound, rate_hz=48_000, codec=codec, layout=layout))
+    expected = loudness.mean() * np.sin(2 * np.pi * 500 * np.arange(len(samples)) / SAMPLE_RATE_HZ)
+    assert len(samples) == SAMPLE_RATE_HZ // 2
+    assert np.abs(samples - expected)[MARGIN:-MARGIN].max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "video_codec"),
+    [
+        ("mp4", "aac", "libx264"),
+        ("mkv", "pcm_s16le", "libx264"),
+        ("ts", "aac", "libx264"),
+        ("webm", "libopus", "libvpx"),
+    ],
+)
+@pytest.mark.parametrize(("picture_start_s", "sound_start_s"), [(0.0, 0.0), (0.0, 0.3), (0.4, 0.0), (1.0, 1.0)])
+def test_a_click_stays_with_its_picture(
+    tmp_path: Path, suffix: str, codec: str, video_codec: str, picture_start_s: float, sound_start_s: float
+) -> None:
+    path = write_video(
+        tmp_path / f"a.{suffix}",
+        (numbered(index) for index in range(50)),
+        codec=video_codec,
+        start_s=picture_start_s,
+        sound=click(0.8, 1.6, 48_000),
+        sound_rate_hz=48_000,
+        sound_start_s=sound_start_s,
+        sound_codec=codec,
+    )
+    samples = heard(path, frames=50)
+    assert len(samples) == 50 * SAMPLES_PER_FRAME
+    assert click_s(samples) == pytest.approx(sound_start_s + 0.8 - picture_start_s, abs=0.006)
+    late = round((sound_start_s - picture_start_s) * SAMPLE_RATE_HZ)
+    if late > 0:
+        assert np.abs(samples[: late - MARGIN]).max() < 1e-3  # silence until the sound starts
+
+
+def test_first_picture_is_where_decoding_starts(tmp_path: Path) -> None:
+    """A transport stream cut inside a group of pictures starts with pictures that nothing can show."""
+    path = write_video(
+        tmp_path / "a.ts",
+        (numbered(index) for index in range(75)),
+        options={"g": "25", "bf": "0"},
+        sound=click(2.0, 3.0, 16_000),
+    )
+    data = path.read_bytes()
+    tables, cut = data[: 188 * 3], len(data) * 2 // 5 // 188 * 188
+    path.write_bytes(tables + data[cut:])
+    with read_frames(path) as stream:
+        first = number_in(next(stream).image)
+    assert 0 < first < 50
+    assert click_s(heard(path)) == pytest.approx(2.0 - first / 25, abs=0.045)  # packets of AAC may be lost at the cut
+
+
+@pytest.mark.parametrize("frames", [0, 1, 10, 24, 25, 26, 100])
+def test_cut_or_filled_to_the_pictures(tmp_path: Path, frames: int) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(440, 1.0, 16_000), rate_hz=16_000, codec="pcm_s16le")
+    whole, samples = heard(path), heard(path, frames=frames)
+    assert len(samples) == frames * SAMPLES_PER_FRAME
+    shared = min(len(whole), len(samples))
+    assert np.array_equal(samples[:shared], whole[:shared])
+    assert not samples[shared:].any()
+
+
+def test_a_pause_in_the_times_is_silence(tmp_path: Path) -> None:
+    """Sound that stops for a second: Matroska keeps only times, and the gap must not close."""
+    import av
+
+    path = tmp_path / "a.mka"
+    with av.open(str(path), "w") as container:
+        voice = container.add_stream("pcm_s16le", rate=16_000)
+        voice.codec_context.layout = "mono"
+        for begin in [*range(0, 16_000, 1600), *range(32_000, 48_000, 1600)]:
+            frame = av.AudioFrame.from_ndarray(np.full((1, 1600), 8192, np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, begin, Fraction(1, 16_000)
+            container.mux(voice.encode(frame))
+        container.mux(voice.encode(None))
+    samples = heard(path)
+    assert len(samples) == 48_000
+    assert np.allclose(samples[:16_000], 0.25) and np.allclose(samples[32_000:], 0.25)
+    assert not samples[16_000:32_000].any()
+
+
+def test_a_jump_in_the_times_does_not_fill_memory(tmp_path: Path) -> None:
+    sound = tone(440, 1.0, 16_000)
+    first = write_sound(tmp_path / "a.ts", sound, rate_hz=16_000, codec="aac").read_bytes()
+    second = write_sound(tmp_path / "b.ts", sound, rate_hz=16_000, codec="aac", start_s=50_000).read_bytes()
+    (tmp_path / "c.ts").write_bytes(first + second)
+    warnings: list[str] = []
+    samples = read_audio(tmp_path / "c.ts", warnings=warnings)
+    assert samples is not None
+    assert len(samples) == pytest.approx(2 * SAMPLE_RATE_HZ, abs=3 * 1024)
+    assert any("jump" in warning for warning in warnings)
+
+
+def test_what_is_not_finite_becomes_silence(tmp_path: Path) -> None:
+    sound = tone(440, 1.0, 16_000)
+    sound[0, 4000:4010] = np.nan
+    sound[0, 8000] = np.inf
+    sound[0, 9000] = -np.inf
+    samples = heard(write_sound(tmp_path / "a.wav", sound, rate_hz=16_000, codec="pcm_f32le"))
+    assert not samples[4000:4010].any() and samples[8000] == 0 and samples[9000] == 0
+    assert np.allclose(samples[10_000:], sound[0, 10_000:], atol=1e-5)
+
+
+def test_no_sound_is_none(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [numbered(0)] * 5)
+    assert read_audio(path) is None and read_audio(path, frames=5) is None
+    assert list(read_audio_blocks(path)) == []
+
+
+def test_sound_alone_and_sound_with_a_cover_are_read(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.mp3", tone(440, 1.0, 16_000), rate_hz=16_000, codec="libmp3lame")
+    assert len(heard(path)) == pytest.approx(SAMPLE_RATE_HZ, abs=2 * 1152)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts", "wav"])
+def test_a_broken_tail_keeps_what_could_be_read(tmp_path: Path, suffix: str) -> None:
+    sound = tone(440, 2.0, 16_000)
+    if suffix == "wav":
+        path = write_sound(tmp_path / "a.wav", sound, rate_hz=16_000, codec="pcm_s16le")
+    else:
+        path = write_video(tmp_path / f"a.{suffix}", (numbered(index) for index in range(50)), sound=sound)
+    before = heard(path)
+    after = heard(truncate(path, 0.7))
+    assert 0.2 * len(before) < len(after) < len(before)
+    shared = len(after) - 2048
+    assert np.allclose(after[:shared], before[:shared], atol=1e-3)
+
+
+def test_bad_files_and_settings(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no sound here")
+    with pytest.raises(VideoError, match=r"text\.mp4 cannot be read"):
+        read_audio(tmp_path / "text.mp4")
+    with pytest.raises(VideoError, match="does not exist"):
+        read_audio(tmp_path / "absent.mp4")
+    with pytest.raises(ConfigError, match="frames=-1"):
+        read_audio(tmp_path / "absent.mp4", frames=-1)
+
+
+def test_blocks_use_constant_memory(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(440, 180.0, 8000), rate_hz=8000, codec="pcm_s16le")
+    tracemalloc.start()
+    count = sum(len(block) for block in read_audio_blocks(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    gc.collect()
+    assert count == 180 * SAMPLE_RATE_HZ  # 11.5 MB as one array
+    assert peak < 1e6
+
+
+def test_a_real_clip(grid_dir: Path) -> None:
+    samples = heard(grid_dir / "clips" / "s1_bbal6n.mp4", frames=75)
+    assert len(samples) == 75 * SAMPLES_PER_FRAME
+    assert 0.005 < float(samples.std()) < 0.5
+
+
+def test_written_sound_comes_back_in_step(tmp_path: Path) -> None:
+    sound = (click(1.0, 3.0, 16_000) + tone(200, 3.0, 16_000, loudness=0.1))[0]
+    path = tmp_path / "clip.m4a"
+    write_audio(path, sound)
+    samples = heard(path)
+    assert abs(len(samples) - len(sound)) <= 1024
+    assert click_s(samples) == pytest.approx(1.0, abs=0.002)
+    assert np.corrcoef(samples[: len(sound)], sound[: len(samples)])[0, 1] > 0.9
+    assert path.stat().st_size < 3 * 32_000 / 8 * 1.5
+    assert [entry.name for entry in tmp_path.iterdir()] == ["clip.m4a"]
+
+
+def test_writing_bad_values(tmp_path: Path) -> None:
+    loud = np.full(4000, 9.0)
+    loud[:100] = np.nan
+    write_audio(tmp_path / "a.m4a", loud)
+    assert np.abs(heard(tmp_path / "a.m4a")).max() < 2.0
+    for wrong in (np.zeros(0), np.zeros((2, 100))):
+        with pytest.raises(DataError, match="shape"):
+            write_audio(tmp_path / "b.m4a", wrong)
+    assert not (tmp_path / "b.m4a").exists()
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.m4a"
+    write_audio(path, np.zeros(1000))
+    old = path.read_bytes()
+
+    def full(target: Path, data: bytes) -> int:
+        with open(target, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"clip\.m4a could not be written \(No space left on device\)"):
+        write_audio(path, tone(440, 1.0, 16_000)[0])
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == ["clip.m4a"]
+    monkeypatch.undo()
+    with pytest.raises(OutputError, match="could not be written"):
+        write_audio(tmp_path / "absent" / "clip.m4a", np.zeros(1000))
