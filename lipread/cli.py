@@ -123,8 +123,8 @@ def evaluate_command(
         Path | None, typer.Argument(help="A manifest.tsv (clip, speaker, split, text) or the folder it lies in.")
     ] = None,
     split: Annotated[str, typer.Option(help="Which split to read; all for every one.")] = "test",
-    clips: Annotated[Path | None, typer.Option(help="Folder of the videos, if not `clips` beside the manifest.")] = None,
-    drawn: Annotated[int, typer.Option(min=0, help="Instead: so many freshly drawn heads of reserved identities.")] = 0,
+    clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    drawn: Annotated[int, typer.Option(min=0, help="Instead: so many heads of reserved identities, drawn now.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, spread over the manifest.")] = None,
     model: Model = "small",
     device: Device = "auto",
@@ -162,7 +162,7 @@ def demo(
     named: Annotated[Path | None, typer.Option("--video", help="The same, as an option.")] = None,
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where to write.")] = Path("demo-out"),
     seed: Annotated[int, typer.Option(min=0, help="Which head to draw, which sentence it says.")] = 0,
-    text: Annotated[str | None, typer.Option(help="What the drawn head says; by default a sentence of the seed.")] = None,
+    text: Annotated[str | None, typer.Option(help="What the drawn head says; else a sentence of the seed.")] = None,
     model: Model = "small",
     device: Device = "auto",
 ) -> None:

@@ -31,7 +31,7 @@ def test_by_hand() -> None:
 
 def test_against_an_independent_distance() -> None:
     generator = random.Random(3)
-    words = "bin blue at f two now soon".split()
+    words = ["bin", "blue", "at", "f", "two", "now", "soon"]
     said = [" ".join(generator.choices(words, k=generator.randint(1, 6))) for _ in range(40)]
     read = [" ".join(generator.choices(words, k=generator.randint(0, 6))) for _ in range(40)]
     result = score(said, read)

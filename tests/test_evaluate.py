@@ -1,0 +1,151 @@
+"""Evaluation: manifests, made-up readers with known errors, prepared folders, and a few real clips."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lipread.alphabet import Alphabet
+from lipread.errors import DataError, VideoError
+from lipread.evaluate import EvalClip, evaluate, prepared_track, read_manifest
+from lipread.values import Transcript
+from test_pipeline import spelling_track, teller
+
+MANIFEST = """clip\tspeaker\tsplit\tframes\ttext
+s1_a\ts1\ttest\t75\tbin blue at f two now
+s1_b\ts1\ttrain\t75\tset red by m one soon
+s2_c\ts2\ttest\t75\tPlace green in q four please
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    (tmp_path / "manifest.tsv").write_text(MANIFEST)
+    (tmp_path / "clips").mkdir()
+    for clip in ("s1_a", "s1_b", "s2_c"):
+        (tmp_path / "clips" / f"{clip}.mp4").touch()
+    return tmp_path
+
+
+class PretendReader:
+    """Says what it was told to, by clip."""
+
+    alphabet = Alphabet.english()
+    checkpoint = SimpleNamespace(name="pretend")
+
+    def __init__(self, **texts: str) -> None:
+        self.texts = texts
+
+    def transcribe(self, path: Path) -> Transcript:
+        if path.stem not in self.texts:
+            raise VideoError(f"{path} is not a video")
+        said = Transcript(self.texts[path.stem], (), 3.0, 1.0, 0.5, stage_s={"video": 0.3, "network": 0.6})
+        return said if said.text else replace(said, reason="the lips hardly move")
+
+
+def test_manifest_by_split_and_folder(corpus: Path) -> None:
+    assert [clip.clip for clip in read_manifest(corpus, split="test")] == ["s1_a", "s2_c"]
+    assert [clip.clip for clip in read_manifest(corpus / "manifest.tsv")] == ["s1_a", "s1_b", "s2_c"]
+    (clip,) = read_manifest(corpus, split="train")
+    assert clip == EvalClip("s1_b", "s1", "set red by m one soon", video=corpus / "clips" / "s1_b.mp4")
+
+
+def test_limit_spreads_over_the_manifest(corpus: Path) -> None:
+    assert [clip.clip for clip in read_manifest(corpus, limit=2)] == ["s1_a", "s2_c"]
+    assert len(read_manifest(corpus, limit=99)) == 3
+
+
+def test_bad_manifests_are_named(corpus: Path) -> None:
+    with pytest.raises(DataError, match="no clip of split 'val'; it has: test, train"):
+        read_manifest(corpus, split="val")
+    (corpus / "clips" / "s2_c.mp4").unlink()
+    with pytest.raises(DataError, match="1 of 3 clips.*s2_c first.*--clips"):
+        read_manifest(corpus)
+    with pytest.raises(DataError, match="elsewhere: there is no such folder"):
+        read_manifest(corpus, clips=corpus / "elsewhere")
+    with pytest.raises(DataError, match=r"gone\.tsv: cannot be read"):
+        read_manifest(corpus / "gone.tsv")
+    (corpus / "manifest.tsv").write_text("clip\ttext\na\tb\n")
+    with pytest.raises(DataError, match="'speaker' is missing"):
+        read_manifest(corpus)
+    (corpus / "manifest.tsv").write_text("clip\tspeaker\ttext\na\ts1\n")
+    with pytest.raises(DataError, match="line 2 is incomplete"):
+        read_manifest(corpus)
+    (corpus / "manifest.tsv").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(DataError, match="cannot be read as a manifest"):
+        read_manifest(corpus)
+
+
+def test_figures_by_hand(corpus: Path) -> None:
+    reader = PretendReader(s1_a="bin blue at s two now", s1_b="set red by m one", s2_c="")
+    told: list[str] = []
+    result = evaluate(
+        reader, read_manifest(corpus), finished=lambda each: told.append(each.clip)  # type: ignore[arg-type]
+    )
+    assert told == ["s1_a", "s1_b", "s2_c"]
+    assert result.score.wer == pytest.approx((1 + 1 + 6) / 18)
+    assert result.speakers["s1"].wer == pytest.approx(2 / 12)
+    assert result.speakers["s2"].wer == 1.0
+    assert [(each.reference, each.hypothesis) for each in result.confusions] == [("f", "s")]
+    assert result.clips[2].problem == "the lips hardly move"
+    assert result.clips[2].reference == "place green in q four please"
+    assert result.real_time_factor == pytest.approx(0.9 / 3)
+    written = json.loads(json.dumps(result.to_json()))
+    assert written["real_time_factor"] == pytest.approx({"all": 0.3, "video": 0.1, "network": 0.2})
+    assert written["score"]["words"] == 18
+    assert written["way"] == "video file to text"
+
+
+def test_a_clip_that_cannot_be_read_counts_as_read_empty(corpus: Path) -> None:
+    result = evaluate(PretendReader(s1_a="bin blue at f two now"), read_manifest(corpus, split="test"))  # type: ignore
+    assert result.score.wer == pytest.approx(0.5)
+    assert result.clips[1].problem is not None
+    assert "is not a video" in result.clips[1].problem
+    assert result.duration_s == 3.0
+
+
+def test_texts_outside_the_alphabet_are_refused_before_the_work(corpus: Path) -> None:
+    clip = EvalClip("x", "s1", "bin 2", video=corpus / "x.mp4")
+    with pytest.raises(DataError, match="2"):
+        evaluate(PretendReader(), [clip])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no word"):
+        evaluate(PretendReader(), [])  # type: ignore[arg-type]
+
+
+def test_prepared_folder_is_read_from_its_crops(tmp_path: Path) -> None:
+    from lipread.mouth import write_crops_mp4
+
+    track = spelling_track("bin", frames_each=6)
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "points").mkdir()
+    (tmp_path / "manifest.tsv").write_text(
+        "clip\tspeaker\tsplit\tsource\tstreams\tframes\ttext\n"
+        "d1\tdrawn\ttest\tdrawn\tcrops,points\t18\tbin\np1\ts9\ttest\tpoints\tpoints\t18\tbin\n"
+    )
+    write_crops_mp4(tmp_path / "crops" / "d1.mp4", track.crops, crf=0)
+    np.save(tmp_path / "points" / "d1.npy", track.points)
+    clips = read_manifest(tmp_path, split="test")
+    assert [clip.clip for clip in clips] == ["d1"]  # the other has no pixels
+    read = prepared_track(tmp_path, "d1")
+    assert np.abs(read.crops.astype(int) - track.crops).max() <= 1
+    assert read.present.all()
+    result = evaluate(teller(), clips)
+    assert result.way == "prepared crops"
+    np.save(tmp_path / "points" / "d1.npy", track.points[:5])
+    with pytest.raises(DataError, match=r"\(5, 9, 2\) beside 18 crops"):
+        prepared_track(tmp_path, "d1")
+    (tmp_path / "points" / "d1.npy").write_text("no")
+    with pytest.raises(DataError, match=r"d1\.npy"):
+        prepared_track(tmp_path, "d1")
+
+
+def test_real_clips_go_the_whole_way(grid_dir: Path) -> None:
+    result = evaluate(teller(), read_manifest(grid_dir, split="test", limit=2))
+    assert [clip.duration_s for clip in result.clips] == [3.0, 3.0]
+    assert result.score.words == 12
+    assert result.stage_s["landmarks"] > 0
