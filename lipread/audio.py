@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Samples = npt.NDArray[np.float32]
 
+MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000  # others are damage
 MAX_DRIFT_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000  # 30 ms: containers round times, so smaller differences are ignored
 AAC_BIT_RATE = 32_000  # ample for 16 kHz mono speech
 _PACKET_SAMPLES = 1024  # per AAC packet
@@ -79,11 +80,14 @@ def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> I
         origin = first_picture_s(path) if container.streams.video else None
         clock = Clock(warnings, "sound", origin)
         track = _Track()
-        for frame in decoded_sound(container, stream, warnings):
-            if frame.samples and frame.sample_rate:
-                time_s = clock.place(moment_of(frame), Fraction(frame.samples, frame.sample_rate))
-                yield track.push(frame, time_s)
-        yield from track.flush()
+        try:
+            for frame in decoded_sound(container, stream, warnings):
+                if frame.samples and MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ and frame.layout.nb_channels:
+                    time_s = clock.place(moment_of(frame), Fraction(frame.samples, frame.sample_rate))
+                    yield track.push(frame, time_s)
+            yield from track.flush()
+        except (av.error.FFmpegError, ValueError) as error:
+            warnings.append(f"The sound breaks off: it cannot be brought to {SAMPLE_RATE_HZ} Hz ({error}).")
 
 
 class _Track:

@@ -86,12 +86,12 @@ def deinterlaced(frames: Iterator[VideoFrame]) -> Generator[VideoFrame]:
     FFmpeg's bwdif leaves unflagged pictures as they are. It looks one picture ahead, so it is only put in where needed.
     """
     graph: Graph | None = None
-    kind: tuple[object, ...] = ()
+    kind: tuple[object, ...] = ()  # size and format that the graph was built for
     for frame in frames:
         if graph is None and not frame.interlaced_frame:
             yield frame
             continue
-        if kind != (frame.width, frame.height, frame.format.name):  # the first one, or the size changed
+        if kind != (frame.width, frame.height, frame.format.name):
             if graph is not None:
                 yield from _pushed(graph, None)
             graph, kind = _bwdif(frame), (frame.width, frame.height, frame.format.name)
