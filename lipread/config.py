@@ -6,11 +6,12 @@ and from the command line.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from lipread.errors import ConfigError
 
@@ -18,16 +19,17 @@ AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 class Config(BaseModel):
-    """Base: immutable, unknown fields refused."""
+    """Base: immutable, unknown fields refused, no infinite numbers (JSON could not hold them)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class FrontendConfig(Config):
     """Pixel front-end: Conv3d stem + ResNet trunk with basic blocks."""
 
     width: int = Field(32, ge=4)  # channels after the stem; the trunk ends with 8 x width
-    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)  # basic blocks per stage; 2,2,2,2 is ResNet-18
+    # basic blocks per stage; 2,2,2,2 is ResNet-18
+    blocks: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt] = (2, 2, 2, 2)
     crop_side_px: int = Field(88, ge=16)  # the part of the 96 x 96 crop that is used
     input_side_px: int = Field(64, ge=16)  # side to which that part is reduced before the stem
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -36,7 +38,7 @@ class FrontendConfig(Config):
 class GeometryConfig(Config):
     """Lip-geometry front-end: displacements and velocities of lip points through temporal convolutions."""
 
-    points: int = 9
+    points: int = Field(9, ge=1)
     width: int = Field(160, ge=4)
     layers: int = Field(3, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -53,13 +55,13 @@ class EncoderConfig(Config):
     attention_probs_dropout_prob: float = Field(0.1, ge=0, lt=1)
     max_position_embeddings: int = Field(256, ge=2)
     type_vocab_size: int = Field(3, ge=1)  # segments: video, audio, both
-    vocab_size: int | None = None  # word embeddings, for language models
-    layer_norm_eps: float = 1e-12
+    vocab_size: int | None = Field(None, ge=2)  # word embeddings, for language models
+    layer_norm_eps: float = Field(1e-12, gt=0)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> EncoderConfig:
         if self.hidden_size % self.num_attention_heads:
-            fitting = self.hidden_size // self.num_attention_heads * self.num_attention_heads
+            fitting = max(self.hidden_size // self.num_attention_heads, 1) * self.num_attention_heads
             raise ValueError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads="
                 f"{self.num_attention_heads}; try {fitting}"
@@ -152,7 +154,7 @@ class TrainConfig(Config):
     evaluate_every: int = Field(500, ge=1)
     save_every: int = Field(100, ge=1)
     workers: int = Field(1, ge=0)  # processes that decode and augment
-    threads: int | None = None  # processor threads of the network
+    threads: int | None = Field(None, ge=1)  # processor threads of the network
     device: str = "auto"
 
     @model_validator(mode="after")
@@ -180,18 +182,38 @@ def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = 
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or kind.__name__
-        given = first.get("input")
-        shown = f"={given!r}" if isinstance(given, str | int | float | bool) else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{origin}: {name}{shown}: {message}") from error
+        path = [str(part) for part in first["loc"]]
+        name = ".".join(path) or kind.__name__
+        if first["type"] == "extra_forbidden":
+            said = f" is not a setting; {_known_settings(kind, path)}"
+        elif first["type"] == "value_error":  # our own sentence, which shows the values
+            said = ": " + first["msg"].removeprefix("Value error, ")
+        else:
+            said = f"={_short(first['input'])}: {first['msg'].replace('Input should', 'it should', 1)}"
+        raise ConfigError(f"{origin}: {name}{said}") from error
+
+
+def _known_settings(kind: type[Config], path: list[str]) -> str:
+    """What could have been meant by the unknown last part of a path."""
+    for part in path[:-1]:
+        annotation = kind.model_fields[part].annotation
+        kind = next(k for k in (annotation, *get_args(annotation)) if isinstance(k, type) and issubclass(k, Config))
+    close = difflib.get_close_matches(path[-1], kind.model_fields, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(kind.model_fields)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
-    """Read settings from a TOML file. Raises: ConfigError: absent or not TOML."""
+    """Read settings from a TOML file. Raises: ConfigError: absent, not text, or not TOML."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file in UTF-8; give the path of a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML ({error}); correct that line") from error
