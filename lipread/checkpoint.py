@@ -20,8 +20,9 @@ from torch import Tensor
 
 from lipread.alphabet import Alphabet
 from lipread.config import NetworkConfig, make_config
-from lipread.errors import CheckpointError, ConfigError, OutputError
+from lipread.errors import CheckpointError
 from lipread.model.network import LipNetwork
+from lipread.outputs import written_whole
 
 FORMAT = "lipread-1"
 
@@ -62,12 +63,14 @@ def save_checkpoint(
         record: JSON-able training record.
         weights: other weights for the same network, for example an average.
         half: store as float16 (half the size).
-    Raises: CheckpointError: alphabet and network do not fit. OutputError: the file cannot be written.
+    Raises: CheckpointError: alphabet, weights and network do not fit. OutputError: the file cannot be written.
     """
     _check_alphabet(str(path), alphabet, network.config)
+    chosen = network.state_dict() if weights is None else weights
+    _check_weights(str(path), network, chosen)
     state = {
         key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
-        for key, value in (weights or network.state_dict()).items()
+        for key, value in chosen.items()
     }
     metadata = {
         "format": FORMAT,
@@ -75,16 +78,11 @@ def save_checkpoint(
         "alphabet": json.dumps(list(alphabet.symbols)),
         "record": json.dumps(dict(record), default=str),
     }
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, temporary, metadata=metadata)
-        os.replace(temporary, target)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{target}: the checkpoint cannot be written ({error}); free some space or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as temporary:
+        try:
+            save_file(state, temporary, metadata=metadata)
+        except SafetensorError as error:  # how safetensors says that the disk is full
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
@@ -94,20 +92,26 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     """
     file = Path(path)
     if not file.is_file():
-        raise CheckpointError(f"{file}: no such checkpoint; give a .safetensors file or one of: {', '.join(bundled_models()) or 'none bundled'}")
+        bundled = ", ".join(bundled_models()) or "none bundled"
+        raise CheckpointError(f"{file}: no such checkpoint; give a .safetensors file or one of: {bundled}")
     try:
         with safe_open(file, framework="pt") as handle:
             metadata = handle.metadata() or {}
             state = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error}); it may be cut short or of another kind") from error
+        raise CheckpointError(
+            f"{file}: not a readable safetensors file ({error}); it may be cut short or of another kind, get it again"
+        ) from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{file}: a checkpoint of another kind (format {metadata.get('format')!r}, wanted {FORMAT!r}); train or convert it with this version of lipread")
+        raise CheckpointError(
+            f"{file}: a checkpoint of another kind (format {metadata.get('format')!r}, wanted {FORMAT!r}); "
+            "train or convert it with this version of lipread"
+        )
     try:
         config = make_config(NetworkConfig, json.loads(metadata["config"]), origin=str(file))
-        alphabet = Alphabet(tuple(json.loads(metadata["alphabet"])))
-        record = json.loads(metadata["record"])
-    except (KeyError, TypeError, json.JSONDecodeError, ConfigError) as error:
+        alphabet = Alphabet.from_list(json.loads(metadata["alphabet"]))
+        record = dict(json.loads(metadata["record"]))
+    except (KeyError, TypeError, ValueError) as error:  # ConfigError and bad JSON are ValueErrors
         raise CheckpointError(f"{file}: its description is damaged ({error}); get the file again") from error
     _check_alphabet(str(file), alphabet, config)
     network = LipNetwork(config)
@@ -117,6 +121,12 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
 
 def load_weights(network: LipNetwork, state: Mapping[str, Tensor], *, origin: str) -> None:
     """Put weights into a network, strictly. Raises: CheckpointError: shows keys and sizes that differ."""
+    _check_weights(origin, network, state)
+    wanted = network.state_dict()
+    network.load_state_dict({key: value.to(wanted[key].dtype) for key, value in state.items()})
+
+
+def _check_weights(origin: str, network: LipNetwork, state: Mapping[str, Tensor]) -> None:
     wanted = network.state_dict()
     problems = [f"missing {key}" for key in wanted if key not in state]
     problems += [f"unknown {key}" for key in state if key not in wanted]
@@ -126,13 +136,13 @@ def load_weights(network: LipNetwork, state: Mapping[str, Tensor], *, origin: st
         if key in state and state[key].shape != wanted[key].shape
     ]
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{origin}: does not fit this network: {'; '.join(problems[:5])}{more}; use the preset it was trained with")
-    network.load_state_dict({key: value.to(wanted[key].dtype) for key, value in state.items()})
+        shown = "; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise CheckpointError(f"{origin}: does not fit this network: {shown}; use the preset it was trained with")
 
 
 def _check_alphabet(origin: str, alphabet: Alphabet, config: NetworkConfig) -> None:
     if alphabet.size != config.alphabet_size:
         raise CheckpointError(
-            f"{origin}: the alphabet has {alphabet.size} symbols, the network's head {config.alphabet_size}; they must be the same"
+            f"{origin}: the alphabet has {alphabet.size} symbols, the network's head {config.alphabet_size}; "
+            "they must be the same"
         )
