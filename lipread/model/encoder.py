@@ -158,9 +158,13 @@ class BertEncoder(nn.Module):
             valid: bool (B, T), False on padding.
             segments: segment ids (B, T); zeros by default.
             positions: position ids (B, T); 0, 1, 2, ... by default.
-        Returns: hidden states (B, T, D): the embeddings, then after each layer.
+        Returns: hidden states (B, T, D): the embeddings, then after each layer. `pooler` takes the last of them.
+        Raises: ValueError: more positions than the encoder has.
         """
         frames = inputs.shape[1]
+        if frames > self.config.max_position_embeddings:
+            raise ValueError(f"{frames} positions are more than max_position_embeddings="
+                             f"{self.config.max_position_embeddings}; cut the sequence")
         if positions is None:
             positions = torch.arange(frames, device=inputs.device)[None]
         if segments is None:
@@ -170,8 +174,10 @@ class BertEncoder(nn.Module):
 
 
 def _init_bert(module: nn.Module) -> None:
-    """BERT's initialisation: normal with standard deviation 0.02, zero biases."""
+    """BERT's initialisation: normal with standard deviation 0.02, zero biases, zero for the padding word."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        nn.init.zeros_(module.weight[module.padding_idx])
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

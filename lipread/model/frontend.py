@@ -64,14 +64,15 @@ class PixelFrontend(nn.Module):
         """Grey 0..255, (B, T, H, W), and bool (B, T) -> features of the real frames in order, (N, D)."""
         x = self._reduce(crops)
         x = (x - self.mean) / self.std * valid[..., None, None]  # padding is zero, as outside the clip's ends
-        x = self.stem(x[:, None])  # (B, 1, T, H, W) -> (B, C, T, H/2, W/2)
+        x = self.stem(x[:, None].to(self.stem.weight.dtype))  # (B, 1, T, H, W) -> (B, C, T, H/2, W/2)
         x = x.transpose(1, 2)[valid].contiguous(memory_format=torch.channels_last)  # (N, C, H/2, W/2)
         x = F.max_pool2d(F.relu(self.stem_norm(x)), 3, 2, 1)  # (N, C, H/4, W/4)
         x = self.trunk(x)  # (N, 8C, H/32, W/32)
-        return self.dropout(x.mean(dim=(2, 3)))  # (N, D)
+        features: Tensor = self.dropout(x.mean(dim=(2, 3)))  # (N, D)
+        return features
 
     def _reduce(self, crops: Tensor) -> Tensor:
-        """To the input side; float. Weights of the reduction are a plain average over covered pixels' neighbours."""
+        """To the input side, float32; each new pixel is an average over the old ones that it covers."""
         x = crops.float()
         if x.shape[-1] == self.side_px:
             return x

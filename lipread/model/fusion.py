@@ -37,7 +37,7 @@ class Fusion(nn.Module):
                 projected = self.project[name](features)
                 here = torch.where(where[..., None], spread(projected, where), here.to(projected.dtype))
             total = total + here
-        x = self.norm(total)
+        x: Tensor = self.norm(total)
         for layer in self.layers:
             x = layer(x, valid)
         return x

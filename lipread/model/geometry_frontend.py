@@ -31,8 +31,8 @@ class GeometryFrontend(nn.Module):
 
     def forward(self, points: Tensor, valid: Tensor) -> Tensor:
         """Points in eye distances, NaN where no face, (B, T, P, 2), and bool (B, T) -> (B, T, D), zero on padding."""
-        x = self.project(geometry_features(points, valid))
-        x = spread(F.gelu(self.norm(x[valid])), valid)
+        projected = self.project(geometry_features(points.float(), valid).to(self.project.weight.dtype))
+        x: Tensor = spread(F.gelu(self.norm(projected[valid])), valid)
         for layer in self.layers:
             x = layer(x, valid)
         return x

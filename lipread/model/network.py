@@ -15,6 +15,7 @@ from lipread.model.frontend import PixelFrontend
 from lipread.model.fusion import Fusion
 from lipread.model.geometry_frontend import GeometryFrontend
 from lipread.model.masks import valid_frames
+from lipread.model.norm import several_processes
 
 SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH = 0, 1, 2
 
@@ -53,6 +54,7 @@ class LipNetwork(nn.Module):
             lengths: frames of each clip, (B,).
             use_pixels, use_points: bool (B,); False where that stream of a clip is absent.
         Returns: log-probabilities (B, T, V), lengths (B,).
+        Raises: ValueError: both streams None, of different lengths or of wrong sizes, or longer than `max_frames`.
         """
         states = self.encode(crops, points, lengths, use_pixels=use_pixels, use_points=use_points)
         return self.ctc(states[-1][:, 1:]), lengths
@@ -62,20 +64,21 @@ class LipNetwork(nn.Module):
         *, use_pixels: Tensor | None = None, use_points: Tensor | None = None,
     ) -> list[Tensor]:
         """Hidden states (B, 1 + T, D), [CLS] first: the embeddings, then after each layer. Arguments as `forward`."""
-        given = crops if crops is not None else points
-        if given is None:
-            raise ValueError("crops and points are both None; give at least one stream")
-        frames = given.shape[1]
+        frames = self._frames(crops, points)
         valid = valid_frames(lengths, frames)
+        with_pixels, with_points = _owners(crops, use_pixels, lengths), _owners(points, use_points, lengths)
+        in_step = self.training and several_processes()  # BatchNorm adds up over processes: all run all front-ends
         streams: dict[str, tuple[Tensor, Tensor]] = {}
-        if crops is not None and (use_pixels is None or bool(use_pixels.any())):
-            chosen = torch.ones_like(lengths, dtype=torch.bool) if use_pixels is None else use_pixels
-            features = self.frontend(crops[chosen], valid[chosen])
-            streams["pixels"] = (features, valid & chosen[:, None])
-        if points is not None and (use_points is None or bool(use_points.any())):
-            chosen = torch.ones_like(lengths, dtype=torch.bool) if use_points is None else use_points
-            features = self.geometry(points[chosen], valid[chosen])[valid[chosen]]
-            streams["points"] = (features, valid & chosen[:, None])
+        if in_step or bool(with_pixels.any()):
+            side = self.config.frontend.crop_side_px
+            seen = valid.new_zeros(0, frames, side, side) if crops is None else crops[with_pixels]
+            features = self.frontend(seen, valid[with_pixels])
+            streams["pixels"] = (features, valid & with_pixels[:, None])
+        if in_step or bool(with_points.any()):
+            count = self.config.geometry.points
+            seen = self.cls.new_zeros(0, frames, count, 2) if points is None else points[with_points]
+            features = self.geometry(seen, valid[with_points])[valid[with_points]]
+            streams["points"] = (features, valid & with_points[:, None])
         x = self.fusion(streams, valid)  # (B, T, D)
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
         positions = self._positions(len(x), frames, x.device)
@@ -83,12 +86,35 @@ class LipNetwork(nn.Module):
         states: list[Tensor] = self.encoder(x, with_cls, torch.full_like(positions, SEGMENT_VIDEO), positions)
         return states
 
-    def _positions(self, clips: int, frames: int, device: torch.device) -> Tensor:
-        """[CLS] at 0, frames at 1, 2, ...; in training from a random start, so that place in time teaches little."""
+    def _frames(self, crops: Tensor | None, points: Tensor | None) -> int:
+        """Frames T of the streams, checked against one another and the configuration."""
+        side, count = self.config.frontend.crop_side_px, self.config.geometry.points
+        if crops is None and points is None:
+            raise ValueError("crops and points are both None; give at least one stream")
+        if crops is not None and (crops.dim() != 4 or crops.shape[2:] != (side, side)):
+            raise ValueError(f"crops are {tuple(crops.shape)}; wanted (B, T, {side}, {side}): cut out the centre")
+        if points is not None and (points.dim() != 4 or points.shape[2:] != (count, 2)):
+            raise ValueError(f"points are {tuple(points.shape)}; wanted (B, T, {count}, 2)")
+        if crops is not None and points is not None and crops.shape[:2] != points.shape[:2]:
+            raise ValueError(
+                f"crops are {tuple(crops.shape)}, points {tuple(points.shape)}; clips and frames must be the same"
+            )
+        frames = (crops if crops is not None else points).shape[1]  # type: ignore[union-attr]
         if frames > self.max_frames:
             raise ValueError(f"a clip of {frames} frames is longer than the {self.max_frames} positions; use windows")
+        return frames
+
+    def _positions(self, clips: int, frames: int, device: torch.device) -> Tensor:
+        """[CLS] at 0, frames at 1, 2, ...; in training from a random start, so that place in time teaches little."""
         jitter = min(self.config.position_jitter, self.max_frames - frames)
         start = torch.ones(clips, 1, dtype=torch.long, device=device)
         if self.training and jitter > 0:
             start = start + torch.randint(0, jitter + 1, (clips, 1), device=device)
         return torch.cat([torch.zeros_like(start), start + torch.arange(frames, device=device)], dim=1)
+
+
+def _owners(stream: Tensor | None, use: Tensor | None, lengths: Tensor) -> Tensor:
+    """Which clips have a stream: bool (B,)."""
+    if stream is None or use is None:
+        return torch.full_like(lengths, stream is not None, dtype=torch.bool)
+    return use

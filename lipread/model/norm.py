@@ -17,7 +17,8 @@ class BatchNorm(nn.Module):
     """Normalises channel 1 of (N, C) or (N, C, H, W).
 
     With several processes (`torch.distributed` initialised), training statistics are those of all processes' frames,
-    on any device (torch's own SyncBatchNorm is for GPUs only). `freeze(network)` stops statistics from moving.
+    on any device (torch's own SyncBatchNorm is for GPUs only); every process must then run the same layers, with no
+    frames where it has none. `freeze_batchnorm(network)` stops statistics from moving.
 
     Args:
         channels: C.
@@ -39,7 +40,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> the same shape."""
         training = self.training and not self.frozen
-        if training and dist.is_initialized() and dist.get_world_size() > 1:
+        if training and several_processes():
             return self._synchronised(x)
         if training and x.numel() // x.shape[1] < 2:
             training = False  # one value has no variance
@@ -54,14 +55,21 @@ class BatchNorm(nn.Module):
         count = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
         sums = torch.cat([wide.sum(axes), (wide * wide).sum(axes), count])
         sums = dist_nn.all_reduce(sums)  # type: ignore[no-untyped-call]
-        total = sums[-1]
+        total = sums[-1].clamp_min(1)
         mean, square = (sums[:-1] / total).chunk(2)
         variance = (square - mean * mean).clamp_min(0)
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (total / (total - 1).clamp_min(1)), self.momentum)
+            momentum = self.momentum * (sums[-1] > 0)  # no frames anywhere: nothing was learned
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * (total / (total - 1).clamp_min(1)), momentum)
         scale = self.weight / torch.sqrt(variance + self.eps)
-        return (wide * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        out: Tensor = wide * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        return out.to(x.dtype)
+
+
+def several_processes() -> bool:
+    """Whether this training runs in more than one process."""
+    return dist.is_initialized() and dist.get_world_size() > 1
 
 
 def freeze_batchnorm(network: nn.Module, frozen: bool = True) -> None:

@@ -27,7 +27,7 @@ class TemporalConv(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(B, T, D), bool (B, T) -> (B, T, D), zero on padding."""
+        """(B, T, D), bool (B, T) -> (B, T, D); padding is neither read nor changed."""
         y = self.conv((x * valid[..., None]).transpose(1, 2)).transpose(1, 2)  # (B, T, D)
         y = self.dropout(F.gelu(self.norm(y[valid])))  # (N, D)
         return x + spread(y, valid)
