@@ -84,6 +84,9 @@ def why_nothing_is_said(track: MouthTrack) -> str | None:
     frames = len(track.present)
     if not track.present.any():
         return f"no face was found in any of the {frames} frames"
+    seen = int(track.present.sum())
+    if seen <= 2 * SETTLE_FRAMES:
+        return f"a face is seen in {seen} of the {frames} frames only, and lips are read from their movement"
     spread = float(lip_spread(track.points).max())
     if spread < TALKING_SPREAD:
         return f"the lips hardly move (spread {spread:.3f} of the eye distance; talking gives {TALKING_SPREAD} or more)"
