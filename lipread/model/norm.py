@@ -51,15 +51,15 @@ class BatchNorm(nn.Module):
     def _synchronised(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        wide = x.float()
-        count = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        count = torch.full((1,), x.numel() // x.shape[1], dtype=wide.dtype, device=x.device)
         sums = torch.cat([wide.sum(axes), (wide * wide).sum(axes), count])
         sums = dist_nn.all_reduce(sums)  # type: ignore[no-untyped-call]
         total = sums[-1].clamp_min(1)
         mean, square = (sums[:-1] / total).chunk(2)
         variance = (square - mean * mean).clamp_min(0)
         with torch.no_grad():
-            momentum = self.momentum * (sums[-1] > 0)  # no frames anywhere: nothing was learned
+            momentum = self.momentum * (sums[-1] > 0).to(sums.dtype)  # no frames anywhere: nothing was learned
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(variance * (total / (total - 1).clamp_min(1)), momentum)
         scale = self.weight / torch.sqrt(variance + self.eps)
