@@ -182,7 +182,11 @@ def test_toml_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "shown"),
-    [(b"steps = = 3", "not valid TOML .*line 1"), (b"\xff\xfe\x00\x01", "not a text file"), (b"a=1\na=2", "not valid TOML")],
+    [
+        (b"steps = = 3", "not valid TOML .*line 1"),
+        (b"\xff\xfe\x00\x01", "not a text file"),
+        (b"a=1\na=2", "not valid TOML"),
+    ],
 )
 def test_files_that_are_not_toml(tmp_path: Path, content: bytes, shown: str) -> None:
     file = tmp_path / "recipe.toml"

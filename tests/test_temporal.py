@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from networks import stirred
 from torch import Tensor
 
 from lipread.model.masks import valid_frames
 from lipread.model.temporal import TemporalConv, spread
+from networks import stirred
 
 
 def by_hand(layer: TemporalConv, x: Tensor) -> Tensor:
