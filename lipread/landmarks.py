@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lipread.errors import MissingDependencyError
+from lipread.errors import ConfigError, MissingDependencyError
 from lipread.values import FRAME_RATE_HZ, Array
 
 MESH_POINTS = 478
@@ -34,10 +34,12 @@ class FaceMesh:
     Args:
         max_faces: how many faces to look for in each picture.
         min_confidence: detection and tracking threshold, 0..1.
-    Raises: MissingDependencyError: mediapipe or a system library it needs is absent.
+    Raises: MissingDependencyError: mediapipe or a system library it needs is absent. ConfigError: max_faces < 1.
     """
 
     def __init__(self, max_faces: int = MAX_FACES, *, min_confidence: float = 0.5) -> None:
+        if max_faces < 1:
+            raise ConfigError(f"max_faces={max_faces} finds nobody; use 1 or more")
         with _native_logs_hidden():
             self._mesh = _face_mesh_class()(
                 static_image_mode=False,
@@ -57,6 +59,8 @@ class FaceMesh:
         Returns: mesh points in pixels (x right, y down), float32, shape (F, 478, 2); F may be 0.
         """
         height, width = image.shape[:2]
+        if not image.size:  # would break the native graph for good
+            return np.zeros((0, MESH_POINTS, 2), np.float32)
         with contextlib.nullcontext() if self._settled else _native_logs_hidden():
             found = self._mesh.process(np.ascontiguousarray(image)).multi_face_landmarks
         if not found:
@@ -66,8 +70,10 @@ class FaceMesh:
         return points * np.array([width, height], np.float32)  # (F, 478, 2)
 
     def close(self) -> None:
-        """Free the native resources."""
-        self._mesh.close()
+        """Free the native resources; closing again does nothing."""
+        mesh, self._mesh = self._mesh, None
+        if mesh is not None:
+            mesh.close()
 
     def __enter__(self) -> FaceMesh:
         return self
@@ -114,7 +120,7 @@ class FaceTracker:
         taken_tracks: set[int] = set()
         taken_faces: set[int] = set()
         for _, t, f in pairs:
-            if t not in taken_tracks and f not in taken_faces:
+            if t not in taken_tracks and f not in taken_faces and not _is_double(meshes[f], found):
                 taken_tracks.add(t)
                 taken_faces.add(f)
                 self._tracks[t].mesh, self._tracks[t].seen_at = meshes[f], self._frame
@@ -127,7 +133,7 @@ class FaceTracker:
         return found
 
     def _distance(self, track: _Track, mesh: Array) -> float | None:
-        """Mean distance in face widths, plus a little for the time out of sight; None if it cannot be the same face."""
+        """Distance in face widths, plus a little for the time out of sight; None if it cannot be the same face."""
         old_width, new_width = _width(track.mesh), _width(mesh)
         ratio = max(old_width, new_width) / max(1e-6, min(old_width, new_width))
         distance = float(np.abs(_centre(mesh) - _centre(track.mesh)).max()) / max(1e-6, old_width)

@@ -7,6 +7,7 @@ published preparation code's constants), so that crops stay compatible with publ
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ _INNER_EYES = (133, 362)
 def anchors_of(mesh: Array) -> Array:
     """The four points that the crop is aligned by: eye centres, nose base, mouth centre; (478, 2) -> (4, 2) pixels."""
     groups = (_RIGHT_EYE, _LEFT_EYE, _NOSE_BASE, _LIPS)
-    return np.stack([mesh[list(group)].mean(axis=0) for group in groups]).astype(np.float64)
+    return np.array([mesh[list(group)].mean(axis=0) for group in groups], np.float64)
 
 
 def similarity(source: Array, target: Array) -> tuple[complex, complex]:
@@ -83,7 +84,8 @@ def _region(grey: Array, first: complex, second: complex) -> tuple[Array, comple
     """The part of a picture around the square with these opposite corners, with a margin, and its offset."""
     middle, reach = (first + second) / 2, abs(second - first)
     height, width = grey.shape[:2]
-    left, top = (int(np.clip(v, 0, n - 2)) // 2 * 2 for v, n in ((middle.real - reach, width), (middle.imag - reach, height)))
+    left = int(np.clip(middle.real - reach, 0, width - 2)) // 2 * 2
+    top = int(np.clip(middle.imag - reach, 0, height - 2)) // 2 * 2
     right, bottom = int(np.ceil(middle.real + reach)), int(np.ceil(middle.imag + reach))
     return grey[top : max(bottom, top + 2), left : max(right, left + 2)], complex(left, top)
 
@@ -113,8 +115,8 @@ class MouthCropper:
 
     def __init__(self, start_frame: int = 0) -> None:
         self._grey: dict[int, Array] = {}
-        self._mesh: list[Array] = []  # only the mesh points that are used, NaN where no face
-        self._crops: list[Array] = [np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)] * start_frame
+        self._mesh: list[Array] = []  # NaN where there is no face, and once it is no longer needed
+        self._crops: list[Array] = [_BLACK] * start_frame
         self._points: list[Array] = [_NO_POINTS] * start_frame
         self._eye_px: list[float] = []
         self._start = start_frame
@@ -125,12 +127,13 @@ class MouthCropper:
 
         Args:
             image: RGB or grey uint8, shape (H, W, 3) or (H, W).
-            mesh: (478, 2) pixels, or None where the face is not seen.
+            mesh: (478, 2) pixels, or None where the face is not seen. A mesh that is not finite or has shrunk to a
+                point counts as not seen.
         """
         index = len(self._mesh)
-        self._grey[index] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image.copy()
-        self._mesh.append(_NO_MESH if mesh is None else np.asarray(mesh, np.float32))
-        if mesh is not None:
+        seen = mesh is not None and _usable(mesh)
+        self._mesh.append(np.asarray(mesh, np.float32) if seen else _NO_MESH)
+        if seen:
             if 0 < self._resolved < index <= self._resolved + MAX_GAP_FRAMES:
                 self._interpolate(self._resolved, index)
             self._resolved = index + 1
@@ -138,6 +141,8 @@ class MouthCropper:
             self._resolved = index + 1
         elif not np.isfinite(self._mesh[self._resolved - 1]).all():
             self._resolved = index + 1  # inside a long gap
+        if seen or self._resolved <= index:  # the picture is, or may still be, needed
+            self._grey[index] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image.copy()
         self._emit(self._resolved - SMOOTH_FRAMES)
 
     def finish(self, frames: int | None = None) -> MouthTrack:
@@ -146,10 +151,10 @@ class MouthCropper:
         self._emit(self._resolved)
         total = max(len(self._crops), frames or 0)
         missing = total - len(self._crops)
-        crops = self._crops + [np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)] * missing
-        points = np.stack(self._points + [_NO_POINTS] * missing) if total else np.zeros((0, len(LIP_POINTS), 2), np.float32)
+        crops = np.array(self._crops + [_BLACK] * missing, np.uint8).reshape(total, CROP_SIDE_PX, CROP_SIDE_PX)
+        points = np.array(self._points + [_NO_POINTS] * missing, np.float32).reshape(total, len(LIP_POINTS), 2)
         return MouthTrack(
-            crops=np.stack(crops) if total else np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX), np.uint8),
+            crops=crops,
             points=points,
             present=np.isfinite(points).all(axis=(1, 2)),
             eye_px=float(np.median(self._eye_px)) if self._eye_px else 0.0,
@@ -167,26 +172,32 @@ class MouthCropper:
     def _emit(self, until: int) -> None:
         """Crop the frames before `until`, whose neighbours are known."""
         while (index := len(self._crops) - self._start) < until:
-            grey, mesh = self._grey.pop(index), self._mesh[index]
+            grey, mesh = self._grey.pop(index, _BLACK), self._mesh[index]
+            first, last = max(0, index - SMOOTH_FRAMES), min(index + SMOOTH_FRAMES, self._resolved - 1)
+            if first:
+                self._mesh[first - 1] = _NO_MESH  # keeps the list's indices, not the points
             if not np.isfinite(mesh).all():
-                self._crops.append(np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8))
+                self._crops.append(_BLACK)
                 self._points.append(_NO_POINTS)
                 continue
-            first = max(0, index - SMOOTH_FRAMES)
-            near = np.stack([anchors_of(m) for m in self._mesh[first : min(index + SMOOTH_FRAMES, self._resolved - 1) + 1]])
+            near = np.stack([anchors_of(m) for m in self._mesh[first : last + 1]])
             anchors = smooth_anchors(near, index - first)
             a, _ = similarity(anchors, REFERENCE)
             points, eye_px = lip_points(mesh, float(np.angle(a)))
             self._crops.append(crop_mouth(grey, anchors))
             self._points.append(points)
             self._eye_px.append(eye_px)
-            if first:
-                self._mesh[first - 1] = _FORGOTTEN  # keep the list's indices, not the points
 
 
+# One array each for every frame without a face: an hour of them takes no memory.
+_BLACK = np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)
 _NO_MESH = np.full((478, 2), np.nan, np.float32)
-_FORGOTTEN = _NO_MESH
 _NO_POINTS = np.full((len(LIP_POINTS), 2), np.nan, np.float32)
+
+
+def _usable(mesh: Array) -> bool:
+    """Whether a mesh can be aligned: all its points are finite, and its anchors are not one point."""
+    return bool(np.isfinite(mesh).all() and np.ptp(anchors_of(mesh), axis=0).max() > 0)
 
 
 def lip_motion(points: Array) -> float:
@@ -220,10 +231,13 @@ def write_crops_mp4(path: str | os.PathLike[str], crops: Array, *, crf: int = 12
     import av
 
     target = Path(path)
+    if not len(crops):
+        raise OutputError(f"{target}: there are no crops to write; was the video empty?")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
+            options = {"crf": str(crf), "preset": "veryfast"}
+            stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options=options)
             stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
             stream.codec_context.thread_count = 1
             for crop in crops:
@@ -231,10 +245,14 @@ def write_crops_mp4(path: str | os.PathLike[str], crops: Array, *, crf: int = 12
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         os.replace(temporary, target)
-    except OSError as error:
-        raise OutputError(f"{target}: the crops cannot be written ({error.strerror or error}); free some space or choose another folder") from error
+    except (OSError, av.error.FFmpegError) as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{target}: the crops cannot be written ({reason}); free some space or choose another folder"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def read_crops(path: str | os.PathLike[str]) -> Array:
@@ -249,9 +267,12 @@ def read_crops(path: str | os.PathLike[str]) -> Array:
         if not good:
             break
         frames.append(frame[:, :, 0] if frame.ndim == 3 else frame)
+    declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     if not frames or frames[0].shape != (CROP_SIDE_PX, CROP_SIDE_PX):
         raise DataError(f"{path}: not a film of {CROP_SIDE_PX}x{CROP_SIDE_PX} mouth crops; prepare it again")
+    if len(frames) < declared:
+        raise DataError(f"{path}: damaged, {len(frames)} of {declared} frames can be read; prepare it again")
     return np.stack(frames)
 
 
@@ -277,6 +298,7 @@ def crop_strip(crops: Array, words: Sequence[Word] = (), *, columns: int = 15) -
             bottom = top + CROP_SIDE_PX
             picture[bottom + 1 : bottom + caption_px - 1, left : left + CROP_SIDE_PX] = (222, 235, 247)
         if word and (word != spoken or left == 0):
-            cv2.putText(picture, word, (left + 3, top + CROP_SIDE_PX + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+            corner = (left + 3, top + CROP_SIDE_PX + 12)
+            cv2.putText(picture, word, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
         spoken = word
     return picture
