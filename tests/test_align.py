@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from test_greedy import ABC, peaked
 
 from lipread.alphabet import Alphabet
-from lipread.decoding.align import STRETCH_FRAMES, _character_spans, align_words, segment_words
+from lipread.decoding.align import STRETCH_FRAMES, _symbol_spans, align_words, segment_words
 from lipread.errors import ConfigError, DataError
 from lipread.values import Array, Word
+from test_greedy import ABC, peaked
 
 
 def random_log_probs(frames: int, seed: int, symbols: int = 4) -> Array:
@@ -41,7 +41,7 @@ def test_spans_equal_brute_force(seed: int, text: str) -> None:
         if symbol:
             wanted.append((position, position + length))
         position += length
-    assert _character_spans(log_probs, ids) == wanted
+    assert _symbol_spans(log_probs, ids) == wanted
 
 
 def test_times_confidence_and_stretch_by_hand() -> None:
@@ -56,7 +56,7 @@ def test_times_confidence_and_stretch_by_hand() -> None:
     assert first.confidence == pytest.approx(0.7, rel=1e-5)
 
 
-def test_confidence_is_the_geometric_mean_of_the_characters_peaks() -> None:
+def test_confidence_is_the_geometric_mean_of_the_symbols_peaks() -> None:
     log_probs = peaked([2, 2, 3], sure=0.5)
     log_probs[1] = np.log([0.03, 0.03, 0.9, 0.04])
     (word,) = align_words(log_probs, "ab", ABC)
@@ -88,7 +88,7 @@ def test_nothing_to_align() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(DataError, match="3 characters needs at least 4 frames.*there are 3"):
+    with pytest.raises(DataError, match="3 symbols needs at least 4 frames.*there are 3"):
         align_words(random_log_probs(3, 0), "aab", ABC)
     assert len(align_words(random_log_probs(4, 0), "aab", ABC)) == 1
     with pytest.raises(DataError, match="c"):
@@ -116,3 +116,13 @@ def test_long_speech_is_cut_into_readable_segments() -> None:
     assert [w for segment in segments for w in segment.words] == words
     assert all(len(segment.text) <= 84 and segment.end_s - segment.start_s <= 7 for segment in segments)
     assert len(segments) == 100 // 12 + 1  # 12 words of 6 letters with their spaces fill 83 characters
+
+
+def test_a_word_symbol_is_a_word_and_a_spelled_one_leaves_its_space_out() -> None:
+    alphabet = Alphabet(("<blank>", " ", "a", "b", " bin", "i", "n"))
+    path = [0, 4, 4, 0, 1, 2, 3, 0]  # bin, then the space and "ab"
+    log_probs = np.log(np.full((len(path), 7), 0.02) + np.eye(7)[path] * 0.9)
+    words = align_words(log_probs, "bin ab", alphabet)
+    assert [word.text for word in words] == ["bin", "ab"]
+    assert words[0].start_s <= 1 / 25 and 3 / 25 <= words[0].end_s <= 4 / 25
+    assert words[1].start_s == pytest.approx(4 / 25, abs=1 / 25) and words[1].end_s >= 7 / 25

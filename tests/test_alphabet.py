@@ -98,3 +98,19 @@ def test_decode_skips_blanks_keeps_repeats_and_refuses_strangers() -> None:
         ENGLISH.decode([29])
     with pytest.raises(ConfigError, match="-1"):
         ENGLISH.decode([-1])
+
+
+def test_frequent_words_have_symbols_and_all_others_are_spelled() -> None:
+    words = Alphabet.english().with_words(["bin", "blue"])
+    bin_, blue = words.symbols.index(" bin"), words.symbols.index(" blue")
+    assert words.encode("bin blue") == [bin_, blue]
+    assert words.encode_words("bin a") == [[bin_], [words.symbols.index(" "), words.symbols.index("a")]]
+    for text in ("bin blue at f", "at bin", "cat", "bin", "bins bin binbin"):
+        assert words.decode(words.encode(text)) == text
+    assert Alphabet.from_list(words.to_list()) == words
+
+
+@pytest.mark.parametrize("symbol", [" two words", "ab", "  ", " Bin"])
+def test_symbols_that_are_neither_character_nor_word_are_refused(symbol: str) -> None:
+    with pytest.raises(ConfigError, match="lower-case"):
+        Alphabet(("<blank>", " ", symbol))

@@ -1,6 +1,6 @@
 """CTC log-probabilities + the chosen text -> words with times and confidence, and subtitle-sized segments.
 
-Shapes: T frames at 25 Hz, V symbols (0 = blank), L characters.
+Shapes: T frames at 25 Hz, V symbols (0 = blank), L symbols of the text.
 Source: Kürzinger et al. 2020, "CTC-segmentation", arXiv:2007.09127, for forced alignment with a CTC model.
 """
 
@@ -26,9 +26,9 @@ SEGMENT_S = 7.0  # how long a subtitle may stand
 def align_words(log_probs: Array, text: str, alphabet: Alphabet, *, start_s: float = 0.0) -> tuple[Word, ...]:
     """Find when each word of a text was said.
 
-    A word runs from its first character's peak to one frame after its last character's, and from there half-way
+    A word runs from its first symbol's peak to one frame after its last symbol's, and from there half-way
     through the blanks beside it, at most `STRETCH_FRAMES` far. Its confidence is the geometric mean, over its
-    characters, of the highest probability that each has in the frames aligned to it.
+    symbols, of the highest probability that each has in the frames aligned to it.
 
     Args:
         log_probs: natural-log probabilities, float, shape (T, V).
@@ -42,18 +42,20 @@ def align_words(log_probs: Array, text: str, alphabet: Alphabet, *, start_s: flo
     normal = alphabet.normalise(text)
     if not normal:
         return ()
-    ids = alphabet.encode(normal)
-    spans = _character_spans(log_probs, ids)  # (L, 2): first frame, one past the last
+    by_word = alphabet.encode_words(normal)
+    ids = [number for word in by_word for number in word]
+    spans = _symbol_spans(log_probs, ids)  # (L, 2): first frame, one past the last
     peaks = [float(log_probs[first:end, number].max()) for number, (first, end) in zip(ids, spans, strict=True)]
 
+    space = [alphabet.symbols.index(" ")] if " " in alphabet.symbols else []
     frames: list[tuple[int, int]] = []
     confidences: list[float] = []
     position = 0
-    for word in normal.split():
-        characters = slice(position, position + len(word))
-        frames.append((spans[characters][0][0], spans[characters][-1][1]))
-        confidences.append(min(1.0, float(np.exp(np.mean(peaks[characters])))))
-        position += len(word) + 1  # the space
+    for word_ids in by_word:
+        own = slice(position + (word_ids[:1] == space), position + len(word_ids))  # the space is no part of the word
+        frames.append((spans[own][0][0], spans[own][-1][1]))
+        confidences.append(min(1.0, float(np.exp(np.mean(peaks[own])))))
+        position += len(word_ids)
     return tuple(
         Word(word, start_s + first / FRAME_RATE_HZ, start_s + end / FRAME_RATE_HZ, confidence)
         for word, (first, end), confidence in zip(
@@ -95,12 +97,12 @@ def _segment(group: Sequence[Word]) -> Segment:
     )
 
 
-def _character_spans(log_probs: Array, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """The frames of each character on the likeliest path that spells the text: (first, one past the last)."""
+def _symbol_spans(log_probs: Array, ids: Sequence[int]) -> list[tuple[int, int]]:
+    """The frames of each symbol on the likeliest path that spells the text: (first, one past the last)."""
     needed = len(ids) + sum(left == right for left, right in pairwise(ids))  # blank between repeats
     if needed > len(log_probs):
         raise DataError(
-            f"a text of {len(ids)} characters needs at least {needed} frames to be aligned, and there are "
+            f"a text of {len(ids)} symbols needs at least {needed} frames to be aligned, and there are "
             f"{len(log_probs)}; give a shorter text or a longer clip"
         )
     import torch

@@ -203,7 +203,7 @@ class TrainingBatches(Dataset[Batch]):
         return crops
 
 
-def training_vocabulary(clips: list[Clip], most: int = 2000) -> tuple[str, ...]:
-    """The most frequent words of the clips, sorted."""
-    counts = Counter(word.text for clip in clips for word in clip.words)
-    return tuple(sorted(word for word, _ in counts.most_common(most)))
+def training_vocabulary(clips: list[Clip], most: int = 2000, *, least_count: int = 1) -> tuple[str, ...]:
+    """The most frequent words of the clips' texts, sorted."""
+    counts = Counter(word for clip in clips for word in clip.text.split())
+    return tuple(sorted(word for word, count in counts.most_common(most) if count >= least_count))

@@ -77,7 +77,6 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     device = pick_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    alphabet = Alphabet.english()
     clips = [clip for folder in config.data for clip in load_clips(folder)]
     training = [c for c in clips if c.split == "train" and c.speaker not in config.held_out_speakers]
     choosing = {
@@ -85,6 +84,9 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         "held-out": [c for c in clips if c.split == "train" and c.speaker in config.held_out_speakers and c.crops_path],
     }
     vocabulary = training_vocabulary(training)
+    alphabet = choose_alphabet(config, training)
+    network = config.network_config.model_copy(update={"alphabet_size": alphabet.size})
+    config = config.model_copy(update={"network": network})
     state = prepare_state(config, len(vocabulary), device)
     batches = TrainingBatches(
         training, config, alphabet, vocabulary,
@@ -179,6 +181,15 @@ def choose(
         }
     state.network.load_state_dict(kept)
     return figures
+
+
+def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
+    """The alphabet of `config.init`, or English characters and the most frequent words of the training texts."""
+    if config.init:
+        return load_checkpoint(config.init).alphabet
+    return Alphabet.english().with_words(
+        training_vocabulary(clips, config.word_symbols, least_count=config.word_symbol_count)
+    )
 
 
 def mean_error(figures: dict[str, Evaluation]) -> float:
