@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ def _face_mesh_class() -> Any:
     try:
         from mediapipe.python.solutions.face_mesh import FaceMesh as MediaPipeFaceMesh
     except ImportError as error:
-        if ".so" in str(error):
+        if re.search(r"\.so\b", str(error)):  # libGL.so.1, but not mediapipe.python.solutions
             raise MissingDependencyError(
                 f"the face mesh needs a system library that is absent ({error}); "
                 "on Debian or Ubuntu run: apt-get install libgl1 libegl1 libgles2"
