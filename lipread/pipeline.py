@@ -18,7 +18,7 @@ import numpy as np
 
 from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.greedy import greedy_decode
-from lipread.errors import ConfigError, MissingDependencyError, NoFaceError
+from lipread.errors import ConfigError, DataError, MissingDependencyError, NoFaceError
 from lipread.speaking import (
     SeenFace,
     check_speaker,
@@ -112,11 +112,14 @@ class LipReader:
                 log_probs[moving] = self.log_probs(track, progress=progress)[moving]  # (T, V)
         with clock.stage("decoding"):
             best = greedy_decode(log_probs, self.alphabet)
-            words = align_words(log_probs, best.text, self.alphabet, start_s=track.start_s)
+            try:
+                words = align_words(log_probs, best.text, self.alphabet, start_s=track.start_s)
+            except DataError:  # whole-word symbols ran together into a text longer than any speech
+                words, reason = (), f"what was read, {len(best.text)} letters, is too much for {len(log_probs)} frames"
         if not words and reason is None:
             reason = "the lips move, but no word was recognised in their movement"
         return Transcript(
-            text=best.text,
+            text=best.text if words else "",
             segments=segment_words(words),
             duration_s=len(track.present) / FRAME_RATE_HZ,
             face_share=track.face_share,

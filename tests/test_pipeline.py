@@ -37,8 +37,9 @@ MAX_LENGTH = 10 * WINDOW_FRAMES
 class LookAndTell(nn.Module):
     """Says the symbol whose number is the grey level (modulo V) of a frame's crop; notes what it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, symbols: int = ENGLISH.size) -> None:
         super().__init__()
+        self.symbols = symbols
         self.anchor = nn.Parameter(torch.zeros(1))
         self.config = SimpleNamespace(frontend=SimpleNamespace(crop_side_px=88))
         self.shapes: list[tuple[int, ...]] = []
@@ -48,8 +49,8 @@ class LookAndTell(nn.Module):
         assert points.shape == (*crops.shape[:2], 9, 2)
         assert lengths.tolist() == [crops.shape[1]] * len(crops)
         self.shapes.append(tuple(crops.shape))
-        sure = torch.nn.functional.one_hot(crops[:, :, 44, 44].long() % ENGLISH.size, ENGLISH.size).float()
-        return torch.log(sure * 0.9 + 0.1 / ENGLISH.size), lengths
+        sure = torch.nn.functional.one_hot(crops[:, :, 44, 44].long() % self.symbols, self.symbols).float()
+        return torch.log(sure * 0.9 + 0.1 / self.symbols), lengths
 
 
 def teller() -> LipReader:
@@ -125,6 +126,16 @@ def test_moving_lips_without_words_have_a_reason_too() -> None:
     transcript = teller().read_track(spelling_track("          "))
     assert transcript.text == ""
     assert "no word was recognised" in (transcript.reason or "")
+
+
+def test_words_run_together_into_more_than_the_frames_can_hold_are_not_text() -> None:
+    words = ENGLISH.with_words(["please"])
+    reader = LipReader(Checkpoint(LookAndTell(words.size), words, {}, "teller"))  # type: ignore[arg-type]
+    track = spelling_track("bin blue")
+    track.crops[::2], track.crops[1::2] = words.encode("please")[0], words.encode("a")[0]
+    transcript = reader.read_track(track)
+    assert (transcript.text, transcript.segments) == ("", ())
+    assert "too much for 32 frames" in (transcript.reason or "")
 
 
 def test_nothing_is_said_where_there_is_no_face() -> None:
