@@ -79,7 +79,8 @@ def test_similarity_equals_opencv_without_noise():
     target = turned(source, scale=1.7, degrees=-20, shift=(3, 40))
     matrix, _ = cv2.estimateAffinePartial2D(source, target)
     a, b = similarity(source, target)
-    np.testing.assert_allclose([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], matrix, atol=1e-4)  # a float32 search
+    ours = [[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]]
+    np.testing.assert_allclose(ours, matrix, atol=1e-4)  # OpenCV searches in float32
 
 
 @pytest.mark.parametrize("seed", range(5))
