@@ -31,6 +31,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Speaker = Annotated[
     str, typer.Option(help="Whom to read: auto (whose lips move most), largest, or a number from 0, left to right.")
 ]
+Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write files and errors only.")]
 
 
@@ -115,6 +116,34 @@ def crop(
         typer.echo(target)
     for warning in watched.warnings:
         typer.echo(f"lipread: warning: {warning}", err=True)
+
+
+prepare_app = typer.Typer(help="Make prepared folders (mouth crops, lip points, sound) to train on.")
+app.add_typer(prepare_app, name="prepare")
+
+
+@prepare_app.command("grid")
+def prepare_grid_command(
+    source: Annotated[Path, typer.Argument(help="Folder of the GRID corpus, in its own layout or with manifest.tsv.")],
+    out: Annotated[Path, typer.Argument(help="Prepared folder to write, or to go on with.")],
+    processes: Processes = os.cpu_count() or 1,
+) -> None:
+    """Prepare the clips and lip points of the GRID corpus; what is there already is kept."""
+    from lipread.data.grid import prepare_grid
+
+    prepare_grid(source, out, processes=processes)
+
+
+@prepare_app.command("drawn")
+def prepare_drawn_command(
+    out: Annotated[Path, typer.Argument(help="Prepared folder to write, or to go on with.")],
+    count: Annotated[int, typer.Option(min=1, help="How many heads to draw, a person each.")] = 1000,
+    processes: Processes = os.cpu_count() or 1,
+) -> None:
+    """Draw talking heads and prepare their crops; what is there already is kept."""
+    from lipread.data.synthetic import write_prepared
+
+    typer.echo(f"{out}: {write_prepared(out, count, processes=processes)} clips")
 
 
 @app.command("evaluate")

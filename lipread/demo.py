@@ -1,0 +1,54 @@
+"""`lipread demo`: a talking head that no training ever saw (or the user's video) is read and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lipread.batch import CAPTIONED_SUFFIX
+from lipread.captions import write_captioned_video
+from lipread.errors import NoFaceError
+from lipread.metrics import score
+from lipread.outputs import inside, write_outputs
+from lipread.terminal import out, show_transcript, word_table
+
+if TYPE_CHECKING:
+    from lipread.pipeline import LipReader
+
+
+def run_demo(
+    video: Path | None, folder: Path, *, seed: int = 0, text: str | None = None, reader: LipReader
+) -> None:
+    """Read a video, show its words with their times, and write subtitles and a captioned film.
+
+    Args:
+        video: what to read; None draws a head.
+        folder: where to write.
+        seed, text: which reserved head to draw and what it says; None takes a sentence of the seed.
+        reader: does the reading.
+    Raises: VideoError, NoFaceError, OutputError, DataError: as reading, drawing and writing.
+    """
+    said = None
+    if video is None:
+        from lipread.drawn import draw_video, sentence
+
+        said = reader.alphabet.normalise(text or sentence(seed))
+        video = inside(folder, f"talking-head-{seed}.mp4")
+        out.print(f"drawing talking head {seed} ...")
+        draw_video(video, said, seed)
+    transcript = reader.transcribe(video)
+    written = write_outputs(transcript, folder, video.stem)
+    film = inside(folder, video.stem + CAPTIONED_SUFFIX)
+    write_captioned_video(video, transcript, film)
+    show_transcript(transcript)
+    if transcript.words:
+        out.print(word_table(transcript))
+    if said is not None:
+        rate = score([said], [transcript.text]).wer
+        out.print(f"read:          {transcript.text}", markup=False)
+        out.print(f"really said:   {said}   ({100 * rate:.0f} % word errors)", markup=False)
+        out.print(f"drawn video:   {video.resolve()}", markup=False)
+    out.print(f"with captions: {film.resolve()}", markup=False)
+    out.print(f"subtitles:     {next(path for path in written if path.suffix == '.srt').resolve()}", markup=False)
+    if transcript.face_share == 0.0:
+        raise NoFaceError(f"{video}: {transcript.reason}; use a video that shows a face")

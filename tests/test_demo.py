@@ -1,0 +1,40 @@
+"""The demo with a reader that knows nothing: what it writes and shows, for a drawn head and for a given video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import media
+from lipread import cli
+from lipread.demo import run_demo
+from lipread.drawn import sentence
+from lipread.errors import NoFaceError
+from test_pipeline import teller
+
+
+def test_drawn_head(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "load_reader", lambda model, device: teller())
+    assert cli.main(["demo", "-o", str(tmp_path / "new"), "--seed", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert sentence(3) in shown
+    assert "% word errors" in shown
+    assert str(tmp_path / "new" / "talking-head-3.captioned.mp4") in shown
+    assert str(tmp_path / "new" / "talking-head-3.srt") in shown
+    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".mp4", ".srt", ".vtt", ".tsv", ".txt", ".json"}
+
+
+def test_own_text_is_normalised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_demo(None, tmp_path, text="Set RED, now!", reader=teller())
+    assert "set red now" in capsys.readouterr().out
+
+
+def test_given_video_without_a_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = media.write_video(tmp_path / "wall.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 10)
+    with pytest.raises(NoFaceError, match=r"wall\.mp4: no face was found"):
+        run_demo(film, tmp_path / "out", reader=teller())
+    shown = capsys.readouterr().out
+    assert "really said" not in shown
+    assert (tmp_path / "out" / "wall.captioned.mp4").exists()

@@ -1,0 +1,58 @@
+"""What the terminal shows: tables, reports, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_outputs import NOTHING, TALK
+
+from lipread.errors import OutputError
+from lipread.evaluate import ClipResult, summarise
+from lipread.terminal import BatchDisplay, show_evaluation, show_transcript, write_png
+
+
+def test_transcript_on_stdout_and_warnings_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    show_transcript(TALK, words=True)
+    shown = capsys.readouterr()
+    assert shown.out.startswith("talk.mp4: bin blue now\n")
+    assert "1.23" in shown.out
+    assert shown.err == "lipread: warning: talk.mp4: No face was found from 2.00 to 2.90 s.\n"
+    show_transcript(NOTHING, words=True)
+    assert capsys.readouterr().out == ": (nothing: no face was found in any of the 50 frames)\n"
+
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    from dataclasses import replace
+
+    show_transcript(replace(TALK, source="[red]talk[/red].mp4", warnings=()))
+    assert capsys.readouterr().out.startswith("[red]talk[/red].mp4: ")
+
+
+def test_evaluation_shows_rates_intervals_and_confusions(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [
+        ClipResult("a", "s1", "bin blue at f", "bin blue at s", 0.9, 3.0),
+        ClipResult("b", "s2", "set red", "", 0.0, 3.0, "the lips hardly move"),
+    ]
+    show_evaluation(summarise(results, model="small", way="video file to text", stage_s={"video": 0.6, "network": 1.2}))
+    shown = capsys.readouterr().out
+    for part in ("small, video file to text", "25.0", "100.0", "50.0", "f→s 1", "1 of 2 clips gave no text", "factor 0.300"):
+        assert part in shown, part
+
+
+def test_display_takes_any_progress_without_a_terminal() -> None:
+    with BatchDisplay(2) as display:
+        display.progress("video", 0.5)
+        display.progress("network", 1.0)
+        display.end_one()
+
+
+def test_png_round_trip_and_refusal(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    write_png(tmp_path / "strip.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "strip.png"))[..., ::-1], image)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"strip\.png cannot be written"):
+        write_png(tmp_path / "file" / "strip.png", image)
