@@ -31,6 +31,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Speaker = Annotated[
     str, typer.Option(help="Whom to read: auto (whose lips move most), largest, or a number from 0, left to right.")
 ]
+ALL_CORES = os.cpu_count() or 1
 Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write files and errors only.")]
 
@@ -126,7 +127,7 @@ app.add_typer(prepare_app, name="prepare")
 def prepare_grid_command(
     source: Annotated[Path, typer.Argument(help="Folder of the GRID corpus, in its own layout or with manifest.tsv.")],
     out: Annotated[Path, typer.Argument(help="Prepared folder to write, or to go on with.")],
-    processes: Processes = os.cpu_count() or 1,
+    processes: Processes = ALL_CORES,
 ) -> None:
     """Prepare the clips and lip points of the GRID corpus; what is there already is kept."""
     from lipread.data.grid import prepare_grid
@@ -138,7 +139,7 @@ def prepare_grid_command(
 def prepare_drawn_command(
     out: Annotated[Path, typer.Argument(help="Prepared folder to write, or to go on with.")],
     count: Annotated[int, typer.Option(min=1, help="How many heads to draw, a person each.")] = 1000,
-    processes: Processes = os.cpu_count() or 1,
+    processes: Processes = ALL_CORES,
 ) -> None:
     """Draw talking heads and prepare their crops; what is there already is kept."""
     from lipread.data.synthetic import write_prepared
