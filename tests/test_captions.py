@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
-import media
 import numpy as np
 import pytest
 
+import media
 from lipread.captions import CURRENT_RGB, CaptionPainter, draw_words, write_captioned_video
 from lipread.errors import OutputError, VideoError
 from lipread.values import Array, Segment, Transcript, Word
