@@ -112,9 +112,9 @@ def test_a_face_reported_twice_is_one_person():
 
 
 def test_a_double_does_not_wake_someone_who_stood_there_before():
-    """Person 0 left; person 1 now sits half a face width further and is reported twice."""
-    found = film([face(100)], [face(160)], [face(150), face(152)], [face(148)])
-    assert [len(picture) for picture in found] == [1, 1, 1, 1]
+    """Person 0 left; person 1, a little further to the right, is reported twice, within reach of both places."""
+    found = film([face(100)], [face(170)], [face(150), face(152)], [face(152)])
+    assert [list(picture) for picture in found] == [[0], [1], [1], [1]]
 
 
 def test_nobody_is_nobody():

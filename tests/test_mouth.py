@@ -366,16 +366,16 @@ def test_a_senseless_mesh_is_no_face(mesh: Array):
 
 @pytest.mark.parametrize("pattern", [[True], [False], [True] + [False] * 12, [True] + [False] * 13])
 def test_memory_holds_few_pictures(pattern: list[bool]):
-    """600 pictures of 300 KB: no more than MAX_GAP + SMOOTH + 1 of them at once, beside the crops themselves."""
-    picture = np.zeros((480, 640), np.uint8)
+    """200 pictures of 1.2 MB: no more than MAX_GAP + SMOOTH + 1 of them at once, beside the crops themselves."""
+    picture = np.zeros((960, 1280), np.uint8)
     mesh = drawn_mesh()
     cropper = MouthCropper()
     cropper.push(picture, mesh)
-    frames = 600
+    frames = 200
     tracemalloc.start()
     try:
         for k in range(frames):
-            cropper.push(picture, mesh if pattern[k % len(pattern)] else None)
+            cropper.push(picture, mesh.copy() if pattern[k % len(pattern)] else None)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
