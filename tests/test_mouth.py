@@ -382,7 +382,7 @@ def test_memory_holds_few_pictures(pattern: list[bool]):
     crops = sum(pattern[k % len(pattern)] for k in range(frames)) * 96 * 96
     if pattern == [True] + [False] * 12:
         crops = frames * 96 * 96  # all interpolated
-    assert peak < (MAX_GAP_FRAMES + SMOOTH_FRAMES + 1) * picture.nbytes + 1.1 * crops + 500_000
+    assert peak < (MAX_GAP_FRAMES + SMOOTH_FRAMES + 1) * picture.nbytes + crops + 400_000
 
 
 def test_lip_motion():
