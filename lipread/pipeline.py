@@ -6,6 +6,7 @@ Shapes: T frames at 25 Hz, V symbols.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from lipread.speaking import (
     SeenFace,
     check_speaker,
     choose_speaker,
+    join_tracks,
     left_to_right,
     moving_frames,
     track_warnings,
@@ -208,6 +210,8 @@ def watch_mouth(
         if isinstance(speaker, int):
             raise NoFaceError(f"{os.fspath(path)}: no face was found, so there is no face {speaker} to read")
         return Watched(no_face_track(frames), 0, tuple(warnings))
+    if len(tracks) > 1 and speaker == "auto" and (joined := join_tracks(tracks)) is not None:
+        return Watched(joined, 1, tuple(warnings))
     try:
         chosen = choose_speaker(speaker, tracks, [faces[identity].height_px for identity in ordered])
     except NoFaceError as error:
@@ -266,7 +270,7 @@ def missing_libraries_named() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        if ".so" in str(error):
+        if re.search(r"\.so\b", str(error)):
             raise MissingDependencyError(
                 f"a system library is absent ({error}); on Debian or Ubuntu run: "
                 "apt-get install libgl1 libegl1 libgles2 libglib2.0-0"

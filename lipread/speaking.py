@@ -148,6 +148,23 @@ def choose_speaker(speaker: str | int, tracks: Sequence[MouthTrack], heights_px:
     return int(np.argmax([lip_spread(track.points).sum() for track in tracks]))
 
 
+def join_tracks(tracks: Sequence[MouthTrack]) -> MouthTrack | None:
+    """One track of tracks that are never there at the same time (one person, after a cut or a walk); None if any are.
+
+    Args:
+        tracks: all of the same length, at least one.
+    """
+    present = np.stack([track.present for track in tracks])  # (faces, T)
+    if (present.sum(axis=0) > 1).any():
+        return None
+    first = tracks[0]
+    crops, points = first.crops.copy(), first.points.copy()
+    for track in tracks[1:]:
+        crops[track.present], points[track.present] = track.crops[track.present], track.points[track.present]
+    eye_px = float(np.average([track.eye_px for track in tracks], weights=present.sum(axis=1)))
+    return MouthTrack(crops, points, present.any(axis=0), first.start_s, eye_px)
+
+
 def _runs(flags: Array) -> list[tuple[int, int]]:
     """Stretches of True: (first, one past the last)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))

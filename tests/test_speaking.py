@@ -15,6 +15,7 @@ from lipread.speaking import (
     SeenFace,
     check_speaker,
     choose_speaker,
+    join_tracks,
     left_to_right,
     lip_spread,
     moving_frames,
@@ -143,3 +144,26 @@ def test_real_sentences_move_and_a_repeated_picture_does_not(grid_dir: Path) -> 
         assert lip_spread(watch(images).points).max() > 1.5 * TALKING_SPREAD, clip.name
         coded = [cv2.imdecode(cv2.imencode(".jpg", images[0])[1], cv2.IMREAD_COLOR)] * 40
         assert lip_spread(watch(coded).points).max() < STILL_SPREAD, clip.name
+
+
+def _present(frames: list[int], total: int = 40) -> MouthTrack:
+    present = np.zeros(total, bool)
+    present[frames] = True
+    points = np.full((total, 9, 2), np.nan, np.float32)
+    points[present] = len(frames)
+    crops = np.zeros((total, 96, 96), np.uint8)
+    crops[present] = len(frames)
+    return MouthTrack(crops, points, present, eye_px=float(len(frames)))
+
+
+def test_one_person_with_two_identities_is_one_track() -> None:
+    joined = join_tracks([_present(list(range(0, 10))), _present(list(range(20, 40)))])
+    assert joined is not None
+    assert joined.present.sum() == 30 and not joined.present[10:20].any()
+    assert (joined.crops[0] == 10).all() and (joined.crops[25] == 20).all() and (joined.crops[15] == 0).all()
+    assert np.isfinite(joined.points[joined.present]).all() and np.isnan(joined.points[15]).all()
+    assert joined.eye_px == pytest.approx((10 * 10 + 20 * 20) / 30)
+
+
+def test_two_people_at_once_stay_two_tracks() -> None:
+    assert join_tracks([_present(list(range(0, 21))), _present(list(range(20, 40)))]) is None
