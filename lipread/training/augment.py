@@ -7,6 +7,7 @@ Sources: time masks as in Ma et al. 2022, arXiv:2209.01383; the rest is common p
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,11 +19,12 @@ from lipread.values import Array
 # Lip points that change places in a mirror: corners, and the inner lips' side points (values.LIP_POINTS).
 MIRRORED = [1, 0, 2, 3, 4, 6, 5, 8, 7]
 FRAMES_PER_MASK = 25
+SPARE_FRAMES = 4  # beside what CTC needs for the text
 
 
 def augment(
     example: Example, rng: np.random.Generator, config: AugmentConfig, side_px: int,
-    *, use_pixels: bool = True, use_points: bool = True,
+    *, use_pixels: bool = True, use_points: bool = True, max_frames: int | None = None,
 ) -> Example:
     """Change one example at random.
 
@@ -30,12 +32,13 @@ def augment(
         example: with crops (T, 96, 96) or without.
         side_px: side of the crops that come out.
         use_pixels, use_points: a stream that is not used is not computed.
+        max_frames: longest example that may come out, frames.
     Returns: a new example; its length may differ (speed), its text does not.
     """
     if not use_pixels or example.crops is None:
         example = replace(example, crops=None)
     if config.speed:
-        example = change_speed(example, 1 + rng.uniform(-config.speed, config.speed))
+        example = change_speed(example, 1 + rng.uniform(-config.speed, config.speed), max_frames=max_frames)
     flip = bool(rng.random() < config.flip)
     crops = example.crops
     if crops is not None:
@@ -50,14 +53,16 @@ def augment(
     return replace(example, crops=crops, points=points, use_points=use_points or crops is None)
 
 
-def change_speed(example: Example, factor: float) -> Example:
-    """Play faster (factor > 1) or slower, frames blended; never shorter than the text needs."""
+def change_speed(example: Example, factor: float, *, max_frames: int | None = None) -> Example:
+    """Play faster (factor > 1) or slower, frames blended; never shorter than the text needs, or slower than fits."""
     frames = len(example.points)
-    needed = len(example.text) + 4
-    count = max(int(round(frames / factor)), min(frames, needed), 1)
+    needed = frames_for_text(example.text) + SPARE_FRAMES
+    count = max(round(frames / factor), min(frames, needed), 1)
+    if max_frames is not None:
+        count = min(count, max(frames, max_frames))
     place = np.linspace(0, frames - 1, count)
     low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, frames - 1)
+    high = np.ceil(place).astype(int)
     share = (place - low).astype(np.float32)
     points = example.points[low] * (1 - share)[:, None, None] + example.points[high] * share[:, None, None]
     crops = example.crops
@@ -67,10 +72,16 @@ def change_speed(example: Example, factor: float) -> Example:
             for i, j, s in zip(low, high, share.tolist(), strict=True)
         ])
     ratio = count / frames
-    words = tuple(
-        WordSpan(round(w.start * ratio), max(round(w.start * ratio) + 1, round(w.end * ratio)), w.text) for w in example.words
-    )
-    return replace(example, points=points.astype(np.float32), crops=crops, words=words)
+    words = []
+    for word in example.words:
+        start = min(round(word.start * ratio), count - 1)
+        words.append(WordSpan(start, max(start + 1, round(word.end * ratio)), word.text))
+    return replace(example, points=points.astype(np.float32), crops=crops, words=tuple(words))
+
+
+def frames_for_text(text: str) -> int:
+    """Least frames for a text with CTC when every character is spelled, a blank between equal neighbours."""
+    return len(text) + sum(a == b for a, b in pairwise(text))
 
 
 def move_crops(crops: Array, rng: np.random.Generator, config: AugmentConfig, side_px: int, *, flip: bool) -> Array:
@@ -85,8 +96,9 @@ def move_crops(crops: Array, rng: np.random.Generator, config: AugmentConfig, si
     centre = np.full(2, (side - 1) / 2) + rng.uniform(-reach, reach, 2)
     offset = np.full(2, (side_px - 1) / 2) - turn @ centre
     matrix = np.concatenate([turn, offset[:, None]], axis=1)
+    size = (side_px, side_px)
     return np.stack([
-        cv2.warpAffine(c, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in crops
+        cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for crop in crops
     ])
 
 
@@ -94,12 +106,15 @@ def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) 
     """Gamma, contrast, brightness and a light from one side, then blur and grain; (T, S, S) uint8."""
     grey = np.linspace(0, 1, 256)
     curve = grey ** np.exp(rng.uniform(-config.light, config.light))
-    curve = (curve - 0.45) * np.exp(rng.uniform(-config.light, config.light)) + 0.45 + rng.uniform(-0.3, 0.3) * config.light
-    crops = np.asarray(cv2.LUT(crops.reshape(-1, crops.shape[-1]), (curve.clip(0, 1) * 255).astype(np.uint8))).reshape(crops.shape)
+    curve = (curve - 0.45) * np.exp(rng.uniform(-config.light, config.light)) + 0.45
+    curve = (curve + rng.uniform(-0.3, 0.3) * config.light).clip(0, 1)
+    changed = cv2.LUT(crops.reshape(-1, crops.shape[-1]), (curve * 255).astype(np.uint8))
+    crops = np.asarray(changed).reshape(crops.shape)
     if config.light and rng.random() < 0.5:
         ramp = np.linspace(-1, 1, crops.shape[-1], dtype=np.float32)
         direction = rng.uniform(0, 2 * np.pi)
-        shade = 1 + rng.uniform(0, 0.6) * config.light * (np.cos(direction) * ramp[None] + np.sin(direction) * ramp[:, None])
+        strength = rng.uniform(0, 0.6) * config.light
+        shade = 1 + strength * (np.cos(direction) * ramp[None] + np.sin(direction) * ramp[:, None])
         shade = shade.astype(np.float32)
         crops = np.stack([cv2.multiply(c, shade, dtype=cv2.CV_8U) for c in crops])
     if rng.random() < config.blur:
@@ -109,7 +124,8 @@ def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) 
         grain = rng.normal(0, rng.uniform(0, config.noise), (4, *crops.shape[1:])).astype(np.float32)
         turns = rng.integers(0, 4 * crops.shape[-1], len(crops))
         crops = np.stack([
-            cv2.add(c, np.roll(grain[t % 4], int(t), axis=1), dtype=cv2.CV_8U) for c, t in zip(crops, turns, strict=True)
+            cv2.add(crop, np.roll(grain[turn % 4], int(turn), axis=1), dtype=cv2.CV_8U)
+            for crop, turn in zip(crops, turns, strict=True)
         ])
     return crops
 
@@ -120,7 +136,8 @@ def change_points(points: Array, rng: np.random.Generator, config: AugmentConfig
         points = points[:, MIRRORED] * np.array([-1, 1], np.float32)
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    warp = turn @ (np.diag(np.exp(rng.uniform(-config.point_warp, config.point_warp, 2))) + rng.uniform(-0.05, 0.05, (2, 2)))
+    stretch = np.diag(np.exp(rng.uniform(-config.point_warp, config.point_warp, 2)))
+    warp = turn @ (stretch + rng.uniform(-0.05, 0.05, (2, 2)))
     noise = rng.normal(0, rng.uniform(0, 2 * config.point_noise) + 1e-9, points.shape)
     each = np.exp(rng.uniform(-config.point_warp, config.point_warp, (points.shape[1], 1)) / 2)
     return np.asarray((points * each) @ warp.T + noise, np.float32)

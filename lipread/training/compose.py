@@ -5,21 +5,31 @@ Shapes: T frames, S pixels, P lip points.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lipread.config import TrainConfig
-from lipread.training.batches import Example, WordSpan
+from lipread.training.batches import UNSAID, Example, WordSpan
 from lipread.values import Array
 
 if TYPE_CHECKING:
     from lipread.training.dataset import Clip
 
-MARGIN_FRAMES = 8  # most silence or neighbouring speech kept beside a cut-out sentence part
+MARGIN_FRAMES = 8  # most silence and neighbouring speech kept beside a cut-out sentence part
+NEIGHBOUR_FRAMES = 2  # most of a neighbouring word in that, and never more than half of the word
 SILENCE_FRAMES = (6, 24)  # put before and after sentences that have none
-Piece = tuple["Clip", int, int]
+
+
+class Piece(NamedTuple):
+    """Frames of a clip; `word` is what is said in them, UNSAID for a part of a word, None for silence."""
+
+    clip: Clip
+    start: int
+    end: int
+    word: str | None = None
 
 
 class Composer:
@@ -28,11 +38,12 @@ class Composer:
     Args:
         clips: all training clips.
         read: clip -> decoded crops.
+        max_frames: longest example; new sentences that would be longer are not made.
     """
 
-    def __init__(self, clips: list[Clip], read: Callable[[Clip], Array]) -> None:
-        self._read = read
-        self._words: dict[tuple[str, bool, int, int], list[tuple[Clip, int]]] = {}
+    def __init__(self, clips: list[Clip], read: Callable[[Clip], Array], *, max_frames: int) -> None:
+        self._read, self._max_frames = read, max_frames
+        self._words: dict[tuple[str, str, bool, int, int], list[tuple[Clip, int]]] = {}
         self._silences: list[Piece] = []
         for clip in clips:
             for place in range(len(clip.words)):
@@ -40,81 +51,113 @@ class Composer:
             if clip.source == "real" and clip.words and np.isfinite(clip.points).all():
                 for start, end in ((0, clip.words[0].start), (clip.words[-1].end, clip.frames)):
                     if end - start >= SILENCE_FRAMES[0]:
-                        self._silences.append((clip, start, end))
+                        self._silences.append(Piece(clip, start, end))
 
-    def example(self, clip: Clip, rng: np.random.Generator, config: TrainConfig, step: int) -> Example:
-        """A clip as it is, cut down, or with words of other clips; decided at random."""
-        augment = config.augment
-        if not clip.words:
-            return self._join([(clip, 0, clip.frames)], [], clip.name, clip.text, clip.source)
-        first, last = 0, len(clip.words)
-        growing = step < config.curriculum_steps
-        if growing or rng.random() < augment.sub_sentence:
-            most = max(1, round(len(clip.words) * (step + 1) / config.curriculum_steps)) if growing else len(clip.words)
-            count = int(rng.integers(1, most + 1))
-            first = int(rng.integers(0, len(clip.words) - count + 1))
-            last = first + count
-        swap = rng.random(len(clip.words)) < 0.5 if rng.random() < augment.splice else np.zeros(len(clip.words), bool)
-        pieces: list[Piece] = []
-        spoken: list[tuple[int, str]] = []  # piece number, word
-        before = clip.words[first - 1].end if first else 0
-        lead = clip.words[first].start
-        if lead > before or first:
-            start = max(before if first == 0 else before - 2, lead - int(rng.integers(0, MARGIN_FRAMES + 1)) if first else 0)
-            pieces.append((clip, max(0, start), lead))
+    def example(
+        self, clip: Clip, rng: np.random.Generator, config: TrainConfig, step: int, *, pixels: bool = True
+    ) -> Example:
+        """A clip as it is, cut down, or with words of other clips; decided at random.
+
+        Args:
+            clip: of at most `max_frames`.
+            step: of the training, for the curriculum.
+            pixels: False where crops are not wanted; they are then not decoded.
+        """
+        pieces = self._sentence(clip, rng, config, step) if clip.words else [Piece(clip, 0, clip.frames)]
+        if clip.source == "points" and self._silences:
+            pieces = [self._silence(rng, ends=True), *pieces, self._silence(rng, ends=False)]
+        if sum(piece.end - piece.start for piece in pieces) > self._max_frames:
+            return self._join([Piece(clip, 0, clip.frames)], clip, clip.words, clip.text, pixels)
+        words, frames = [], 0
+        for piece in pieces:
+            if piece.word is not None:
+                words.append(WordSpan(frames, frames + piece.end - piece.start, piece.word))
+            frames += piece.end - piece.start
+        text = " ".join(word.text for word in words if word.text != UNSAID) if clip.words else clip.text
+        return self._join(pieces, clip, words, text, pixels)
+
+    def _sentence(self, clip: Clip, rng: np.random.Generator, config: TrainConfig, step: int) -> list[Piece]:
+        """Some or all words of a clip, each from it or from another clip, with the silences between them."""
+        first, last = _part(len(clip.words), rng, config, step)
+        splice = rng.random() < config.augment.splice
+        swap = rng.random(len(clip.words)) < 0.5 if splice else np.zeros(len(clip.words), bool)
+        pieces = []
+        if first:
+            pieces += _margin_before(clip, first, int(rng.integers(0, MARGIN_FRAMES + 1)))
+        else:
+            pieces.append(Piece(clip, 0, clip.words[0].start))
         for place in range(first, last):
             source, index = clip, place
             if swap[place]:
                 choices = self._words[_slot(clip, place)]
                 source, index = choices[rng.integers(len(choices))]
             word = source.words[index]
-            spoken.append((len(pieces), word.text))
-            pieces.append((source, word.start, word.end))
-            following = clip.words[place + 1].start if place + 1 < len(clip.words) else clip.frames
-            if place + 1 < last and following > clip.words[place].end:
-                pieces.append((clip, clip.words[place].end, following))
-        tail = clip.words[last - 1].end
-        end = clip.frames if last == len(clip.words) else min(clip.words[last].start + 2, clip.frames)
-        if last != len(clip.words):
-            end = min(end, tail + int(rng.integers(0, MARGIN_FRAMES + 1)))
-        if end > tail:
-            pieces.append((clip, tail, end))
-        if clip.source == "points" and self._silences:
-            pieces = [self._silence(rng, ends=True), *pieces, self._silence(rng, ends=False)]
-            spoken = [(number + 1, word) for number, word in spoken]
-        text = " ".join(word for _, word in spoken)
-        return self._join(pieces, spoken, clip.name, text, clip.source)
+            pieces.append(Piece(source, word.start, word.end, word.text))
+            if place + 1 < last:
+                pieces.append(Piece(clip, clip.words[place].end, clip.words[place + 1].start))
+        if last < len(clip.words):
+            pieces += _margin_after(clip, last, int(rng.integers(0, MARGIN_FRAMES + 1)))
+        else:
+            pieces.append(Piece(clip, clip.words[-1].end, clip.frames))
+        return [piece for piece in pieces if piece.end > piece.start]
 
     def _silence(self, rng: np.random.Generator, *, ends: bool) -> Piece:
         """A stretch of real silence: the end of one before speech, the start of one after it."""
-        clip, start, end = self._silences[rng.integers(len(self._silences))]
+        clip, start, end, _ = self._silences[rng.integers(len(self._silences))]
         frames = min(end - start, int(rng.integers(SILENCE_FRAMES[0], SILENCE_FRAMES[1] + 1)))
-        return (clip, end - frames, end) if ends else (clip, start, start + frames)
+        return Piece(clip, end - frames, end) if ends else Piece(clip, start, start + frames)
 
-    def _join(self, pieces: list[Piece], spoken: list[tuple[int, str]], name: str, text: str, source: str) -> Example:
-        starts = np.cumsum([0, *(end - start for _, start, end in pieces)])
-        points = np.concatenate([clip.displacements[start:end] for clip, start, end in pieces])
+    def _join(
+        self, pieces: list[Piece], clip: Clip, words: Sequence[WordSpan], text: str, pixels: bool
+    ) -> Example:
+        """The frames of the pieces one after the other, the cuts between clips softened."""
+        points = np.concatenate([piece.clip.displacements[piece.start : piece.end] for piece in pieces])
         crops = None
-        if source != "points" and all(clip.crops_path for clip, _, _ in pieces):
-            crops = np.concatenate([self._read(clip)[start:end] for clip, start, end in pieces])
-        for number in range(1, len(pieces)):
-            if pieces[number][0] is not pieces[number - 1][0]:
-                joint = int(starts[number])
+        if pixels and clip.source != "points" and all(piece.clip.crops_path for piece in pieces):
+            crops = np.concatenate([self._read(piece.clip)[piece.start : piece.end] for piece in pieces])
+        joint = 0
+        for left, right in pairwise(pieces):
+            joint += left.end - left.start
+            if left.clip is not right.clip:
                 _blend(points, joint)
                 if crops is not None:
                     _blend(crops, joint)
-        words = tuple(WordSpan(int(starts[number]), int(starts[number + 1]), word) for number, word in spoken)
-        return Example(name, text, crops, points.astype(np.float32), words)
+        return Example(clip.name, text, crops, points.astype(np.float32), tuple(words))
 
 
-def _slot(clip: Clip, place: int) -> tuple[str, bool, int, int]:
-    """Words are exchanged between clips of one speaker at the same place of equally long sentences."""
-    return clip.speaker, clip.crops_path is not None, len(clip.words), place
+def _part(words: int, rng: np.random.Generator, config: TrainConfig, step: int) -> tuple[int, int]:
+    """First and last (not included) word of the part to use; the longest part grows over the curriculum."""
+    growing = step < config.curriculum_steps
+    if not growing and rng.random() >= config.augment.sub_sentence:
+        return 0, words
+    most = max(1, round(words * (step + 1) / config.curriculum_steps)) if growing else words
+    count = int(rng.integers(1, most + 1))
+    first = int(rng.integers(0, words - count + 1))
+    return first, first + count
+
+
+def _margin_before(clip: Clip, place: int, frames: int) -> list[Piece]:
+    """At most so many frames before a word that is not the first: silence, and the end of the word before."""
+    start, before = clip.words[place].start, clip.words[place - 1]
+    rest = max(start - frames, before.end - min(NEIGHBOUR_FRAMES, (before.end - before.start) // 2))
+    return [Piece(clip, rest, before.end, UNSAID), Piece(clip, max(start - frames, before.end), start)]
+
+
+def _margin_after(clip: Clip, place: int, frames: int) -> list[Piece]:
+    """At most so many frames after the word before `place`: silence, and the beginning of the word there."""
+    end, after = clip.words[place - 1].end, clip.words[place]
+    rest = min(end + frames, after.start + min(NEIGHBOUR_FRAMES, (after.end - after.start) // 2))
+    return [Piece(clip, end, min(end + frames, after.start)), Piece(clip, after.start, rest, UNSAID)]
+
+
+def _slot(clip: Clip, place: int) -> tuple[str, str, bool, int, int]:
+    """Words are exchanged between clips of one speaker and source at the same place of equally long sentences."""
+    return clip.speaker, clip.source, clip.crops_path is not None, len(clip.words), place
 
 
 def _blend(frames: Array, joint: int) -> None:
-    """Soften a cut: the frames beside it take a third of each other, in place."""
-    if 0 < joint < len(frames):
-        left, right = frames[joint - 1].astype(np.float32), frames[joint].astype(np.float32)
+    """Soften a cut: the frames beside it take a third of each other, in place; a lost face (NaN) stays alone."""
+    left, right = frames[joint - 1].astype(np.float32), frames[joint].astype(np.float32)
+    if np.isfinite(left).all() and np.isfinite(right).all():
         frames[joint - 1] = (2 * left + right) / 3
         frames[joint] = (left + 2 * right) / 3

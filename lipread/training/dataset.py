@@ -9,7 +9,9 @@ would, and so that any number of worker processes gives the same batches.
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch.utils.data import Dataset
 
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
-from lipread.errors import DataError
+from lipread.errors import ConfigError, DataError
 from lipread.mouth import read_crops
 from lipread.training.augment import augment
 from lipread.training.batches import Batch, Example, WordSpan, collate
@@ -27,8 +29,9 @@ from lipread.training.compose import Composer
 from lipread.values import FRAME_RATE_HZ, Array
 
 SILENCES = frozenset({"sil", "sp", ""})
-CACHE_BYTES = 6_000_000_000  # decoded crops kept by one worker
+CACHE_BYTES = 6_000_000_000  # decoded crops kept by all workers of a process together
 COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
+WORD_COLUMNS = ("clip", "start_s", "end_s", "word")
 
 
 @dataclass(frozen=True)
@@ -59,42 +62,80 @@ class Clip:
 def load_clips(folder: Path) -> list[Clip]:
     """Read a prepared folder's manifest, word times and lip points.
 
-    Raises: DataError: not a prepared folder, or a file it names is absent.
+    Raises: DataError: not a prepared folder, a line that makes no sense, or a file it names is absent or damaged.
     """
     manifest = folder / "manifest.tsv"
     if not manifest.is_file():
         raise DataError(f"{folder}: no manifest.tsv there; make one with `lipread prepare`")
-    words: dict[str, list[WordSpan]] = {}
+    times: dict[str, list[tuple[float, float, str]]] = {}
     if (folder / "words.tsv").is_file():
-        with open(folder / "words.tsv", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                if row["word"] not in SILENCES:
-                    start, end = (round(float(row[key]) * FRAME_RATE_HZ) for key in ("start_s", "end_s"))
-                    words.setdefault(row["clip"], []).append(WordSpan(start, max(end, start + 1), row["word"]))
+        for place, row in _rows(folder / "words.tsv", WORD_COLUMNS):
+            start_s, end_s = (_number(row, key, place) for key in ("start_s", "end_s"))
+            times.setdefault(row["clip"], []).append((start_s, end_s, row["word"]))
     clips = []
-    with open(manifest, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise DataError(f"{manifest}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`")
-        for row in reader:
-            streams = row["streams"].split(",")
-            frames = int(row["frames"])
-            points = np.full((frames, 9, 2), np.nan, np.float32)
-            if "points" in streams:
-                points = _load_points(folder / "points" / f"{row['clip']}.npy", frames)
-            spans = tuple(w for w in words.get(row["clip"], ()) if w.start < frames)
-            spans = tuple(WordSpan(w.start, min(w.end, frames), w.text) for w in spans)
-            if spans and " ".join(w.text for w in spans) != row["text"]:
-                spans = ()  # word times of another text are no use
-            clips.append(
-                Clip(
-                    row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points,
-                    folder / "crops" / f"{row['clip']}.mp4" if "crops" in streams else None,
-                )
-            )
+    for place, row in _rows(manifest, COLUMNS):
+        frames = int(_number(row, "frames", place))
+        if frames < 1:
+            raise DataError(f"{place}: clip {row['clip']} has frames={frames}; prepare it again, or delete the line")
+        streams = row["streams"].split(",")
+        points = np.full((frames, 9, 2), np.nan, np.float32)
+        if "points" in streams:
+            points = _load_points(folder / "points" / f"{row['clip']}.npy", frames)
+        crops = folder / "crops" / f"{row['clip']}.mp4" if "crops" in streams else None
+        if crops and not crops.is_file():
+            raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
+        spans = word_spans(times.get(row["clip"], []), frames)
+        if " ".join(span.text for span in spans) != row["text"]:
+            spans = ()  # word times of another text are no use
+        clips.append(
+            Clip(row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points, crops)
+        )
     if not clips:
         raise DataError(f"{manifest}: lists no clip; prepare the corpus again")
     return clips
+
+
+def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[WordSpan, ...]:
+    """Start and end in seconds and word -> frames without the silences.
+
+    Each word has a frame at least, and none that is another's; () where that does not fit into the clip.
+    """
+    spans: list[WordSpan] = []
+    free = 0
+    for start_s, end_s, word in times:
+        if word not in SILENCES:
+            start = max(round(start_s * FRAME_RATE_HZ), free)
+            free = max(min(round(end_s * FRAME_RATE_HZ), frames), start + 1)
+            spans.append(WordSpan(start, free, word))
+    return tuple(spans) if free <= frames else ()
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Lines of a table, each with its place for error sentences."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            if missing := set(columns) - set(reader.fieldnames or ()):
+                raise DataError(
+                    f"{path}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`"
+                )
+            for row in reader:
+                place = f"{path}, line {reader.line_num}"
+                if any(row[column] is None for column in columns):
+                    raise DataError(f"{place}: fewer columns than in the heading; prepare that clip again")
+                yield place, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make it again with `lipread prepare`") from error
+
+
+def _number(row: dict[str, str], column: str, place: str) -> float:
+    try:
+        number = float(row[column])
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{place}: {column}={row[column]!r} is not a number; correct it or prepare that clip again")
+    return number
 
 
 def _load_points(path: Path, frames: int) -> Array:
@@ -103,7 +144,9 @@ def _load_points(path: Path, frames: int) -> Array:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: lip points cannot be read ({error}); prepare that clip again") from error
     if points.shape != (frames, 9, 2):
-        raise DataError(f"{path}: lip points of shape {points.shape}, wanted {(frames, 9, 2)}; prepare that clip again")
+        raise DataError(
+            f"{path}: lip points of shape {points.shape}, wanted {(frames, 9, 2)}; prepare that clip again"
+        )
     return np.asarray(points, np.float32)
 
 
@@ -124,7 +167,8 @@ class Pool:
 
     def draw(self, rng: np.random.Generator) -> Clip:
         """One clip."""
-        group = self._groups[int(np.searchsorted(self._bounds, rng.random(), side="right").clip(0, len(self._groups) - 1))]
+        number = int(np.searchsorted(self._bounds, rng.random(), side="right"))
+        group = self._groups[min(number, len(self._groups) - 1)]
         return group[rng.integers(len(group))]
 
 
@@ -150,11 +194,19 @@ class TrainingBatches(Dataset[Batch]):
         self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn"])
         self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn"])
         self.points = Pool([c for c in clips if np.isfinite(c.points).any()])
-        self.composer = Composer(clips, self._crops)
-        self._cache: dict[str, Array] = {}
+        max_frames = config.network_config.encoder.max_position_embeddings - 1
+        self.composer = Composer(clips, self._crops, max_frames=max_frames)
+        self._max_frames = max_frames
+        self._cache: dict[Path, Array] = {}
         self._cached_bytes = 0
         if not (self.real or self.drawn or self.points):
             raise DataError("the prepared folders hold no clip of the split `train`; prepare some, or check --data")
+        slots, shares = config.batch_pixels + config.batch_points, config.accumulate * world_size
+        if slots < shares:
+            raise ConfigError(
+                f"batch_pixels={config.batch_pixels} and batch_points={config.batch_points} are too few clips for "
+                f"accumulate={config.accumulate} in {world_size} process(es); make them {shares} or more together"
+            )
 
     def __len__(self) -> int:
         return self.config.steps * self.config.accumulate
@@ -163,25 +215,30 @@ class TrainingBatches(Dataset[Batch]):
         config = self.config
         step, micro = divmod(number, config.accumulate)
         slots = config.batch_pixels + config.batch_points
-        mine = [s for s in range(slots) if s % config.accumulate == micro and s // config.accumulate % self.world_size == self.rank]
+        mine = [
+            slot for slot in range(slots)
+            if slot % config.accumulate == micro and slot // config.accumulate % self.world_size == self.rank
+        ]
         examples = [self._example(step, slot) for slot in mine]
         return collate(examples, self.crop_side_px)
 
     def _example(self, step: int, slot: int) -> Example:
         rng = np.random.default_rng([self.config.seed, step, slot])
-        wants_pixels = slot < self.config.batch_pixels and bool(self.real or self.drawn)
-        if wants_pixels or not self.points:
+        wants_pixels = bool(self.real or self.drawn) and (slot < self.config.batch_pixels or not self.points)
+        if wants_pixels:
             drawn = self.drawn and (not self.real or rng.random() < self.config.drawn_share)
             pool = self.drawn if drawn else self.real
         else:
             pool = self.points
         clip = pool.draw(rng)
-        example = self.composer.example(clip, rng, self.config, step)
+        example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels)
+        has_points = bool(np.isfinite(example.points).any())
         draw = rng.random()
-        use_pixels = wants_pixels and draw >= self.config.drop_pixels
-        use_points = not use_pixels or draw < 1 - self.config.drop_points
+        use_pixels = wants_pixels and (draw >= self.config.drop_pixels or not has_points)
+        use_points = has_points and (not use_pixels or draw < 1 - self.config.drop_points)
         example = augment(
-            example, rng, self.config.augment, self.crop_side_px, use_pixels=use_pixels, use_points=use_points
+            example, rng, self.config.augment, self.crop_side_px,
+            use_pixels=use_pixels, use_points=use_points, max_frames=self._max_frames,
         )
         labels = np.zeros(len(example.points), np.int64)
         for word in example.words:
@@ -190,15 +247,17 @@ class TrainingBatches(Dataset[Batch]):
 
     def _crops(self, clip: Clip) -> Array:
         """Decoded crops of a clip, kept in memory while there is room."""
-        kept = self._cache.get(clip.name)
+        assert clip.crops_path is not None
+        kept = self._cache.get(clip.crops_path)
         if kept is not None:
             return kept
-        assert clip.crops_path is not None
         crops = read_crops(clip.crops_path)
         if len(crops) != clip.frames:
-            raise DataError(f"{clip.crops_path}: {len(crops)} frames, the manifest says {clip.frames}; prepare that clip again")
-        if self._cached_bytes + crops.nbytes <= CACHE_BYTES:
-            self._cache[clip.name] = crops
+            raise DataError(
+                f"{clip.crops_path}: {len(crops)} frames, the manifest says {clip.frames}; prepare that clip again"
+            )
+        if self._cached_bytes + crops.nbytes <= CACHE_BYTES // max(1, self.config.workers):
+            self._cache[clip.crops_path] = crops
             self._cached_bytes += crops.nbytes
         return crops
 
