@@ -17,11 +17,12 @@ from lipread.errors import DataError
 from lipread.values import FRAME_RATE_HZ, Array, Word
 
 TRACK_HZ = 200  # mouth shapes are blended at this rate, then averaged over each frame's exposure
+Span = tuple[float, Array]  # seconds, target (7,)
 SHAPE = ("open", "spread", "round", "press", "bite", "tongue", "teeth")  # columns of a mouth-shape track
 
 # phone: duration in ms, then targets: jaw opening 0..1, spread, rounding, lips pressed, lower lip under the teeth,
 # tongue tip at the teeth, teeth shown
-_PHONES: dict[str, tuple[float, ...]] = {
+PHONES: dict[str, tuple[float, ...]] = {
     "AA": (140, 0.95, 0.00, 0.05, 0, 0, 0.0, 0.3), "AE": (150, 0.80, 0.50, 0.00, 0, 0, 0.0, 0.5),
     "AH": (85, 0.50, 0.05, 0.00, 0, 0, 0.0, 0.3), "AO": (150, 0.75, -0.10, 0.50, 0, 0, 0.0, 0.1),
     "EH": (105, 0.60, 0.40, 0.00, 0, 0, 0.0, 0.5), "ER": (120, 0.32, -0.10, 0.45, 0, 0, 0.0, 0.2),
@@ -40,7 +41,8 @@ _PHONES: dict[str, tuple[float, ...]] = {
     "K": (90, 0.34, 0.15, 0.00, 0, 0, 0.0, 0.3), "G": (75, 0.36, 0.10, 0.00, 0, 0, 0.0, 0.3),
     "NG": (75, 0.32, 0.15, 0.00, 0, 0, 0.0, 0.3), "HH": (60, 0.40, 0.10, 0.00, 0, 0, 0.0, 0.3),
 }
-_DIPHTHONGS = {"AY": ("AA", "IY"), "AW": ("AA", "UW"), "EY": ("EH", "IY"), "OW": ("AO", "UW"), "OY": ("AO", "IY")}
+DIPHTHONGS = {"AY": ("AA", "IY"), "AW": ("AA", "UW"), "EY": ("EH", "IY"), "OW": ("AO", "UW"), "OY": ("AO", "IY")}
+DIPHTHONG_SHARE = 0.62  # each half takes this share of its vowel's own time
 _LETTERS = {
     "a": "EY", "b": "B IY", "c": "S IY", "d": "D IY", "e": "IY", "f": "EH F", "g": "JH IY", "h": "EY CH", "i": "AY",
     "j": "JH EY", "k": "K EY", "l": "EH L", "m": "EH M", "n": "EH N", "o": "OW", "p": "P IY", "q": "K Y UW",
@@ -52,6 +54,7 @@ _SPELLING = {  # for words that the dictionary does not have: a rough sound per 
     "l": "L", "m": "M", "n": "N", "o": "AO", "p": "P", "q": "K", "r": "R", "s": "S", "t": "T", "u": "AH", "v": "V",
     "w": "W", "x": "K S", "y": "IY", "z": "Z", "'": "",
 }
+_REST = np.array([0.03, 0.0, 0.0, 0.12, 0.0, 0.0, 0.0])  # a silent face: lips together, not pressed
 # smoothing of each column, seconds: jaws are slow, rounding is early, closures are brief
 _SMOOTH_S = (0.030, 0.040, 0.050, 0.012, 0.014, 0.020, 0.030)
 
@@ -106,45 +109,58 @@ def speak(text: str, rng: np.random.Generator, *, frames: int | None = None) -> 
     if not words:
         raise DataError("an empty text cannot be spoken; give at least one word")
     tempo, effort = rng.uniform(0.95, 1.45), rng.uniform(0.75, 1.2)
-    spans: list[tuple[float, Array]] = []  # seconds, targets
-    starts: list[tuple[float, float]] = []
-    lead = rng.uniform(0.25, 0.7)
-    spans.append((lead, _REST))
-    clock = lead
+    spans, times = _timed(words, rng, tempo)
+    tail = rng.uniform(0.3, 0.8)
+    if frames is not None:
+        spans, times, tail = _fitted(text, spans, times, frames)
+    spans.append((tail, _REST))
+    total = frames if frames is not None else int(np.ceil(sum(seconds for seconds, _ in spans) * FRAME_RATE_HZ))
+    shapes = _blend(spans, total) * np.array([effort, effort, effort, 1, 1, 1, 1])
+    return Speech(shapes, tuple(Word(word, *time, 1.0) for word, time in zip(words, times, strict=True)))
+
+
+def _timed(words: list[str], rng: np.random.Generator, tempo: float) -> tuple[list[Span], list[tuple[float, float]]]:
+    """A silence, then the targets of all words with their durations; and where each word starts and ends, seconds."""
+    clock = rng.uniform(0.25, 0.7)
+    spans: list[Span] = [(clock, _REST)]
+    times: list[tuple[float, float]] = []
     for word in words:
         first = clock
         sounds = phones(word)
         for index, phone in enumerate(sounds):
-            final = 1.25 if word is words[-1] and index == len(sounds) - 1 else 1.0
-            for part in _DIPHTHONGS.get(phone, (phone,)):
-                duration_ms, *target = _PHONES[part]
-                share = 0.62 if phone in _DIPHTHONGS else 1.0
+            final = 1.25 if word is words[-1] and index == len(sounds) - 1 else 1.0  # sentences end slowly
+            share = DIPHTHONG_SHARE if phone in DIPHTHONGS else 1.0
+            for part in DIPHTHONGS.get(phone, (phone,)):
+                duration_ms, *target = PHONES[part]
                 seconds = duration_ms / 1000 * tempo * share * final * float(np.exp(rng.normal(0, 0.12)))
                 spans.append((seconds, np.array(target)))
                 clock += seconds
-        starts.append((first, clock))
+        times.append((first, clock))
         if rng.random() < 0.3 and word is not words[-1]:
             pause = rng.uniform(0.02, 0.10)
             spans.append((pause, spans[-1][1] * 0.6))
             clock += pause
-    tail = rng.uniform(0.3, 0.8)
-    if frames is not None:
-        spare = frames / FRAME_RATE_HZ - clock
-        if spare < 0.04:
-            factor = (frames / FRAME_RATE_HZ - 0.08) / clock
-            if factor < 0.4:
-                raise DataError(f"{text!r} takes {clock:.1f} s and does not fit into {frames} frames; allow more")
-            spans = [(seconds * factor, target) for seconds, target in spans]
-            starts = [(start * factor, end * factor) for start, end in starts]
-            spare = 0.08
-        tail = spare
-    spans.append((tail, _REST))
-    total = frames if frames is not None else int(np.ceil(sum(s for s, _ in spans) * FRAME_RATE_HZ))
-    shapes = _blend(spans, total) * np.array([effort, effort, effort, 1, 1, 1, 1])
-    return Speech(shapes, tuple(Word(w, a, b, 1.0) for w, (a, b) in zip(words, starts, strict=True)))
+    return spans, times
 
 
-def _blend(spans: list[tuple[float, Array]], frames: int) -> Array:
+def _fitted(
+    text: str, spans: list[Span], times: list[tuple[float, float]], frames: int
+) -> tuple[list[Span], list[tuple[float, float]], float]:
+    """Hurry the speech where it would not end in time, and say how many seconds of silence are left after it.
+
+    Raises: DataError: it would have to be more than 2.5 times as fast.
+    """
+    end, room = times[-1][1], frames / FRAME_RATE_HZ
+    if room - end >= 0.04:
+        return spans, times, room - end
+    factor = (room - 0.08) / end
+    if factor < 0.4:
+        raise DataError(f"{text!r} takes {end:.1f} s and does not fit into {frames} frames; allow more")
+    hurried = [(seconds * factor, target) for seconds, target in spans]
+    return hurried, [(start * factor, stop * factor) for start, stop in times], 0.08
+
+
+def _blend(spans: list[Span], frames: int) -> Array:
     """Hold each target for its time, smooth each column at its own pace, average over each frame -> (frames, 7)."""
     ends = np.cumsum([seconds for seconds, _ in spans])
     times = (np.arange(frames * TRACK_HZ // FRAME_RATE_HZ) + 0.5) / TRACK_HZ
@@ -158,6 +174,3 @@ def _blend(spans: list[tuple[float, Array]], frames: int) -> Array:
     closed = np.clip(smooth[:, 3:4] * 1.6, 0, 1)  # pressed lips close the mouth whatever the jaw does
     smooth[:, :1] *= 1 - closed
     return np.asarray(smooth.reshape(frames, TRACK_HZ // FRAME_RATE_HZ, -1).mean(axis=1))
-
-
-_REST = np.array([0.03, 0.0, 0.0, 0.12, 0.0, 0.0, 0.0])
