@@ -1,0 +1,304 @@
+"""Clips with known words -> a prepared folder: mouth crops, lip points, sound, and tables of what there is.
+
+Shapes: T frames at 25 Hz, H x W pixels, P = 9 lip points.
+
+    manifest.tsv     clip speaker split source streams frames text
+    words.tsv        clip start_s end_s word
+    report.tsv       clip reason kept: what was left out or is doubtful
+    crops/CLIP.mp4   96 x 96 grey, at most 60 KB for 3 s
+    points/CLIP.npy  float32 (T, 9, 2), NaN where no face
+    sound/CLIP.m4a   mono AAC, 16 kHz
+
+A clip is done when its file in records/ is there, which is written last; the tables are made from the records. So a
+run that was killed at any moment can simply be started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lipread.alphabet import Alphabet
+from lipread.audio import read_audio, write_audio
+from lipread.errors import DataError, LipreadError, MissingDependencyError, OutputError
+from lipread.landmarks import FaceMesh
+from lipread.mouth import MouthCropper, write_crops_mp4
+from lipread.outputs import write_text, written_whole
+from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
+from lipread.video import read_frames
+
+SILENCES = frozenset({"sil", "sp"})
+MANIFEST_COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
+CROPS_BYTES_PER_S = 20_000
+QUALITIES = (12, 16, 20, 24, 28)  # x264 crf, tried in turn until a film is small enough
+MIN_FRAMES = 10  # shorter is not a sentence
+FLAT_CONTRAST = 4.0  # a picture whose grey values deviate by less than this shows nothing
+LATE_S = 0.12  # word times may go this far beyond the last frame
+
+Times = tuple[tuple[float, float, str], ...]  # start_s, end_s, word or silence
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """A clip to prepare: its video and what a corpus says about it.
+
+    Attributes:
+        name: of the prepared files.
+        video: the file; None where the corpus names one that is not there.
+        words: start_s, end_s, word, silences included; may be empty.
+        frames: as the corpus states; None where it does not.
+        doubts: sentences about what the corpus says.
+    """
+
+    name: str
+    speaker: str
+    split: str
+    text: str
+    video: Path | None
+    words: Times = ()
+    frames: int | None = None
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a video turned out to be: `problem` says why the clip is left out, `doubts` what else is odd."""
+
+    size: int
+    frames: int = 0
+    streams: str = ""
+    problem: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a run did: clips prepared now, kept from before, left out (report.tsv says why), and seconds taken."""
+
+    prepared: int
+    kept: int
+    left_out: int
+    seconds: float
+
+
+@dataclass
+class Record:
+    """What is known of a clip, or of a file of clips, as kept in records/."""
+
+    clips: list[dict[str, Any]] = field(default_factory=list)  # the manifest's columns, and `words`
+    report: list[tuple[str, str, str]] = field(default_factory=list)  # clip, reason, yes or no: kept
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        write_text(path, json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """The record, or None where there is none that can be read."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def open_folder(out: Path) -> None:
+    """Make the folders, and remove what a killed run left half-written.
+
+    Raises: DataError: `out` holds prepared clips that have no records. OutputError: it cannot be written.
+    """
+    if (out / "manifest.tsv").exists() and not (out / "records").is_dir():
+        raise DataError(f"{out} holds clips that were prepared in another way; choose another folder")
+    try:
+        for name in ("crops", "points", "sound", "records"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+            for part in (out / name).glob(".*.part"):
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
+
+
+def is_done(job: ClipJob, out: Path) -> bool:
+    """Whether a clip is there from an earlier run, from the same video; its words and split are brought up to date."""
+    record = Record.read(record_path(out, job.name))
+    if record is None or not record.clips or job.video is None:
+        return False
+    seen = Seen(**{**record.seen, "doubts": tuple(record.seen["doubts"])})
+    files = [stream_path(out, stream, job.name) for stream in seen.streams.split(",")]
+    if seen.size != job.video.stat().st_size or not all(file.exists() for file in files):
+        return False
+    now = described(job, seen)
+    if json.loads(json.dumps(asdict(now))) != asdict(record):
+        now.write(record_path(out, job.name))
+    return bool(now.clips)
+
+
+def prepare_clip(task: tuple[ClipJob, Path]) -> bool:
+    """Prepare one clip and write its record; returns whether it was kept.
+
+    Raises: OutputError, MissingDependencyError: what would hold for every other clip as well.
+    """
+    cv2.setNumThreads(1)
+    job, out = task
+    try:
+        seen = _see(job, out)
+    except (OutputError, MissingDependencyError):
+        raise
+    except LipreadError as error:
+        seen = Seen(0, problem=f"unreadable: {error}")
+    except Exception as error:  # a fault of ours in one clip must not lose the others
+        seen = Seen(0, problem=f"unexpected {type(error).__name__}: {error}; please report this with the clip")
+    record = described(job, seen)
+    record.write(record_path(out, job.name))
+    return bool(record.clips)
+
+
+def _see(job: ClipJob, out: Path) -> Seen:
+    if job.video is None:
+        return Seen(0, problem="its video is not there")
+    size = job.video.stat().st_size
+    if problem := _text_problem(job):
+        return Seen(size, problem=problem)
+    cropper, flat = MouthCropper(), 0
+    with read_frames(job.video) as frames, FaceMesh(1) as mesh:
+        for frame in frames:
+            found = mesh.detect(frame.image)
+            cropper.push(frame.image, found[0] if len(found) else None)
+            flat += float(frame.image.std(axis=(0, 1)).max()) < FLAT_CONTRAST
+        doubts = list(frames.warnings)
+    track = cropper.finish()
+    if problem := _picture_problem(track, flat, len(job.text.split())):
+        return Seen(size, len(track.points), problem=problem)
+    if flat:
+        doubts.append(f"{flat} of {len(track.points)} frames are of one grey")
+    if absent := int((~track.present).sum()):
+        doubts.append(f"{absent} of {len(track.points)} frames without a face")
+    streams = "crops,points" + (",sound" if _write_sound(job.video, out, job.name, len(track.points), doubts) else "")
+    write_small_crops(stream_path(out, "crops", job.name), track.crops)
+    write_points(stream_path(out, "points", job.name), track.points)
+    return Seen(size, len(track.points), streams, doubts=tuple(doubts))
+
+
+def _text_problem(job: ClipJob) -> str:
+    if not job.text.split():
+        return "no text"
+    try:
+        Alphabet.english().normalise(job.text)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _picture_problem(track: MouthTrack, flat: int, words: int) -> str:
+    frames = len(track.points)
+    if flat > frames / 2:
+        return f"grey or black picture in {flat} of {frames} frames"
+    if not track.present.any():
+        return "no face"
+    if track.face_share < 0.5:
+        return f"no face in {int((~track.present).sum())} of {frames} frames"
+    return length_problem(frames, words)
+
+
+def length_problem(frames: int, words: int) -> str:
+    """Why a clip is too short for its words, or nothing."""
+    least = max(MIN_FRAMES, 2 * words)
+    return f"too short: {frames} frames for {words} words, at least {least} are needed" if frames < least else ""
+
+
+def described(job: ClipJob, seen: Seen) -> Record:
+    """Video and labels together: the record of a clip."""
+    facts = {**asdict(seen), "doubts": list(seen.doubts)}
+    if problem := seen.problem or _text_problem(job):
+        return Record([], [(job.name, problem, "no")], facts)
+    text = Alphabet.english().normalise(job.text)
+    doubts, words = [*job.doubts, *seen.doubts], job.words
+    spoken = " ".join(word for _, _, word in words if word not in SILENCES)
+    if words and spoken != text:
+        doubts.append(f"words do not match the text: {spoken!r}, {text!r}; the word times are left out")
+        words = ()
+    if words and words[-1][1] > seen.frames / FRAME_RATE_HZ + LATE_S and words[-1][2] not in SILENCES:
+        doubts.append(f"the last word ends at {words[-1][1]:.2f} s, the picture at {seen.frames / FRAME_RATE_HZ:.2f} s")
+    if job.frames is not None and job.frames != seen.frames:
+        doubts.append(f"frame count differs: {seen.frames}, {job.frames} expected")
+    row = {"clip": job.name, "speaker": job.speaker, "split": job.split, "source": "real", "streams": seen.streams,
+           "frames": seen.frames, "text": text, "words": [list(word) for word in words]}
+    return Record([row], [(job.name, doubt, "yes") for doubt in doubts], facts)
+
+
+def _write_sound(video: Path, out: Path, name: str, frames: int, doubts: list[str]) -> bool:
+    try:
+        samples = read_audio(video, frames=frames, warnings=doubts)
+    except LipreadError as error:
+        doubts.append(f"sound left out: {error}")
+        return False
+    if samples is None or not len(samples):
+        return False
+    write_audio(stream_path(out, "sound", name), samples)
+    return True
+
+
+def write_small_crops(path: Path, crops: Array) -> None:
+    """Write crops (T, 96, 96) in the best quality that keeps 3 s within 60 KB. Raises: OutputError."""
+    most = CROPS_BYTES_PER_S * max(len(crops) / FRAME_RATE_HZ, 1.0)
+    for quality in QUALITIES:
+        write_crops_mp4(path, crops, crf=quality)
+        if path.stat().st_size <= most:
+            return
+
+
+def write_points(path: Path, points: Array) -> None:
+    """Write lip points (T, 9, 2) as float32, whole or not at all. Raises: OutputError."""
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.asarray(points, np.float32))
+
+
+def record_path(out: Path, name: str) -> Path:
+    """Where the record of a clip, or of a file of clips, lies."""
+    return out / "records" / f"{name}.json"
+
+
+def stream_path(out: Path, stream: str, name: str) -> Path:
+    """Where a stream of a clip lies."""
+    return out / stream / f"{name}.{ {'crops': 'mp4', 'points': 'npy', 'sound': 'm4a'}[stream] }"
+
+
+def write_tables(out: Path) -> int:
+    """Make manifest.tsv, words.tsv and report.tsv from the records; returns how many clips they leave out."""
+    records = [Record.read(path) or Record() for path in sorted((out / "records").glob("*.json"))]
+    rows = sorted((row for record in records for row in record.clips), key=lambda row: str(row["clip"]))
+    report = sorted({tuple(entry) for record in records for entry in record.report})
+    write_table(out / "manifest.tsv", MANIFEST_COLUMNS, ([row[key] for key in MANIFEST_COLUMNS] for row in rows))
+    words = ([row["clip"], f"{start:.3f}", f"{end:.3f}", word] for row in rows for start, end, word in row["words"])
+    write_table(out / "words.tsv", ("clip", "start_s", "end_s", "word"), words)
+    write_table(out / "report.tsv", ("clip", "reason", "kept"), report)
+    return sum(kept == "no" for _, _, kept in report)
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write tab-separated text whole or not at all; white space inside a value becomes one space."""
+    lines = ("\t".join(" ".join(str(value).split()) for value in row) for row in (columns, *rows))
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+@contextlib.contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Keep a second run away from a folder while the block lasts. Raises: DataError: another run is at work there."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(out / ".lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"{out}: another run is preparing clips there; wait for it to end") from error
+        yield
