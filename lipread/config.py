@@ -131,9 +131,9 @@ class TrainConfig(Config):
     network: NetworkConfig | None = None  # replaces the preset
     augment: AugmentConfig = AugmentConfig()
     init: Path | None = None  # checkpoint whose weights to start from
-    word_symbols: int = Field(1000, ge=0)  # so many of the most frequent words get a symbol of their own; 0: all spelled
+    word_symbols: int = Field(1000, ge=0)  # so many of the most frequent words get a symbol of their own
     word_symbol_count: int = Field(20, ge=1)  # ... if they occur at least so often
-    seed: int = 0
+    seed: NonNegativeInt = 0
     steps: int = Field(20_000, ge=1)
     warmup_steps: int = Field(500, ge=0)
     curriculum_steps: int = Field(1_000, ge=0)  # sub-sentences grow from one word to whole sentences over these

@@ -1,4 +1,4 @@
-"""Network + prepared clips -> greedy texts and error rates, for choosing; reported figures come from `lipread evaluate`.
+"""Network + prepared clips -> greedy texts and error rates, for choosing; reported ones come from `lipread evaluate`.
 
 Shapes: B clips, T frames.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from lipread.alphabet import Alphabet
@@ -43,9 +44,11 @@ def evaluate(
     """Read prepared clips greedily with a network in eval mode."""
     hypotheses: list[str] = []
     for first in range(0, len(clips), EVALUATION_BATCH):
-        batch = whole_clips(clips[first : first + EVALUATION_BATCH], network.config.frontend.crop_side_px, use_pixels=use_pixels).to(device)
+        some, side_px = clips[first : first + EVALUATION_BATCH], network.config.frontend.crop_side_px
+        batch = whole_clips(some, side_px, use_pixels=use_pixels).to(device)
         log_probs, lengths = network(
-            batch.crops, batch.points if use_points else None, batch.lengths, use_pixels=batch.use_pixels
+            batch.crops, batch.points if use_points else None, batch.lengths,
+            use_pixels=batch.use_pixels, use_points=batch.use_points,
         )
         for row, length in zip(log_probs.float().cpu().numpy(), lengths.tolist(), strict=True):
             hypotheses.append(greedy_decode(row[:length], alphabet).text)
@@ -59,7 +62,7 @@ def whole_clips(clips: Sequence[Clip], side_px: int, *, use_pixels: bool = True)
         Example(
             clip.name, clip.text,
             centre_crop(read_crops(clip.crops_path), side_px) if use_pixels and clip.crops_path else None,
-            clip.points, clip.words,
+            clip.points, clip.words, use_points=bool(np.isfinite(clip.points).any()),
         )
         for clip in clips
     ]

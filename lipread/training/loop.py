@@ -9,58 +9,27 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lipread.alphabet import Alphabet
-from lipread.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
-from lipread.errors import DataError, TrainingError
+from lipread.errors import ConfigError, LipreadError, TrainingError
 from lipread.model.ctc import ctc_loss
-from lipread.model.network import LipNetwork
 from lipread.model.norm import freeze_batchnorm
 from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.dataset import Clip, TrainingBatches, load_clips, training_vocabulary
 from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
-from lipread.training.schedule import WeightAverage, learning_rate, parameter_groups
-
-
-class FrameWords(nn.Module):
-    """Names the word of each frame, from the joined streams and from the encoder's last layer; only in training."""
-
-    def __init__(self, width: int, words: int) -> None:
-        super().__init__()
-        self.early, self.late = nn.Linear(width, words + 1), nn.Linear(width, words + 1)
-
-    def forward(self, states: list[Tensor], labels: Tensor) -> Tensor:
-        """Hidden states (B, 1 + T, D), word numbers (B, T) with -100 not counted -> summed cross-entropy per clip (B,)."""
-        count = (labels >= 0).sum(1).clamp_min(1)
-        total = torch.zeros(len(labels), device=labels.device)
-        for head, state in ((self.early, states[0]), (self.late, states[-1])):
-            logits = head(state[:, 1:]).float().transpose(1, 2)  # (B, words, T)
-            total = total + F.cross_entropy(logits, labels, ignore_index=-100, reduction="none").sum(1) / count
-        return total / 2
-
-
-@dataclass
-class State:
-    """Everything that an interrupted training needs to go on as if nothing had happened."""
-
-    network: LipNetwork
-    frame_words: FrameWords
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: WeightAverage
-    step: int = 0
-    best: float = math.inf
+from lipread.training.schedule import learning_rate
+from lipread.training.state import State, load_state, prepare_state, save_state
 
 
 def train(config: TrainConfig, *, show: bool = True) -> Path:
@@ -71,23 +40,27 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         show: progress bar and lines on the terminal.
     Returns: the checkpoint of the averaged weights that was best on `val` and held-out speakers
         (of the last step where there is nothing to choose on).
-    Raises: DataError, TrainingError.
+    Raises: ConfigError, DataError, CheckpointError, OutputError, TrainingError.
     """
     rank, world_size = distributed.join()
     device = pick_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
+    network = config.network_config
     clips = [clip for folder in config.data for clip in load_clips(folder)]
-    training = [c for c in clips if c.split == "train" and c.speaker not in config.held_out_speakers]
+    if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
+        raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
+    fitting = [clip for clip in clips if clip.frames < network.encoder.max_position_embeddings]
+    training = [c for c in fitting if c.split == "train" and c.speaker not in config.held_out_speakers]
+    held_out = [c for c in fitting if c.split == "train" and c.speaker in config.held_out_speakers]
     choosing = {
-        "val": [c for c in clips if c.split == "val"],
-        "held-out": [c for c in clips if c.split == "train" and c.speaker in config.held_out_speakers and c.crops_path],
+        "val": [c for c in fitting if c.split == "val"],
+        "held-out": [c for c in held_out if c.crops_path],
     }
     vocabulary = training_vocabulary(training)
     alphabet = choose_alphabet(config, training)
-    network = config.network_config.model_copy(update={"alphabet_size": alphabet.size})
-    config = config.model_copy(update={"network": network})
-    state = prepare_state(config, len(vocabulary), device)
+    config = config.model_copy(update={"network": network.model_copy(update={"alphabet_size": alphabet.size})})
+    state = prepare_state(config, alphabet, vocabulary, device)
     batches = TrainingBatches(
         training, config, alphabet, vocabulary,
         crop_side_px=state.network.config.frontend.crop_side_px, rank=rank, world_size=world_size,
@@ -95,10 +68,16 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     latest, best = config.out / "latest.pt", config.out / "best.safetensors"
     if latest.exists():
         load_state(state, latest, device)
-    report = Report(config, alphabet, active=rank == 0, show=show)
+    report = Report(config, active=rank == 0, show=show, first=state.step)
     first = state.step * config.accumulate
+    if len(fitting) < len(clips):
+        longest = network.encoder.max_position_embeddings - 1
+        report.note(f"{len(clips) - len(fitting)} clips are longer than {longest} frames and left out")
+    if state.step:
+        report.note(f"{config.out}: goes on after step {state.step} of {config.steps}")
     try:
         for numbered in report.steps(_loader(batches, first, config.workers), state.step):
+            seed_step(config.seed, state.step, rank)
             loss = training_step(state, numbered, config, device)
             state.step += 1
             report.step(state.step, loss, clips=sum(len(b.names) for b in numbered) * world_size)
@@ -109,7 +88,8 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
                 score = mean_error(figures)
                 if score <= state.best or not figures:
                     state.best = score
-                    record = {**report.record(state.step, training), "chosen_on": {k: v.as_dict() for k, v in figures.items()}}
+                    record = report.record(state.step, training)
+                    record["chosen_on"] = {name: figure.as_dict() for name, figure in figures.items()}
                     save_checkpoint(best, state.network, alphabet, record, weights=state.average.state)
             if rank == 0 and (state.step % config.save_every == 0 or last):
                 save_state(state, latest)
@@ -139,18 +119,32 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
         losses = clip_losses(state, batch.to(device), config)
         if not bool(torch.isfinite(losses).all()):
             bad = [name for name, fine in zip(batch.names, torch.isfinite(losses).tolist(), strict=True) if not fine]
-            raise TrainingError(f"step {state.step + 1}: the loss of {', '.join(bad)} is not finite; look at those clips, or lower learning_rate={config.learning_rate}")
+            raise TrainingError(_not_finite("loss", state, bad, config))
         loss = losses.sum() / clips
-        state.scaler.scale(loss).backward()
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     distributed.sum_gradients(parameters)
     state.scaler.unscale_(state.optimizer)
-    nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    if not state.scaler.is_enabled() and not bool(torch.isfinite(norm)):  # with a scaler, such a step is left out
+        raise TrainingError(_not_finite("gradient", state, [name for b in batches for name in b.names], config))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.average.update(network)
     return float(distributed.sum_over_processes(total))
+
+
+def _not_finite(what: str, state: State, names: list[str], config: TrainConfig) -> str:
+    return (
+        f"step {state.step + 1}: the {what} of {', '.join(names)} is not finite; look at those clips, or lower "
+        f"learning_rate={config.learning_rate}"
+    )
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Dropout and position jitter of a step depend on these numbers alone, so that a resumed training repeats them."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
@@ -199,65 +193,17 @@ def mean_error(figures: dict[str, Evaluation]) -> float:
     return sum(f.score.wer + 0.1 * f.score.cer for f in figures.values()) / len(figures)
 
 
-def prepare_state(config: TrainConfig, words: int, device: torch.device) -> State:
-    """Network, optimizer and average at step 0, from `config.init` or from random weights of `config.seed`."""
-    torch.manual_seed(config.seed)
-    network = LipNetwork(config.network_config)
-    if config.init:
-        load_weights(network, load_checkpoint(config.init).network.state_dict(), origin=str(config.init))
-    network.to(device)
-    if config.freeze_frontend:
-        network.frontend.requires_grad_(False)
-    frame_words = FrameWords(config.network_config.encoder.hidden_size, words).to(device)
-    groups = parameter_groups(nn.ModuleList([network, frame_words]), config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
-    return State(network, frame_words, optimizer, scaler, WeightAverage(network, config.ema_decay))
-
-
-def save_state(state: State, path: Path) -> None:
-    """Write everything that a resumed run needs, whole or not at all."""
-    temporary = path.with_suffix(".part")
-    whole: dict[str, Any] = {
-        "network": state.network.state_dict(),
-        "frame_words": state.frame_words.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-        "average": state.average.state_dict(),
-        "step": state.step,
-        "best": state.best,
-        "rng": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        whole["cuda_rng"] = torch.cuda.get_rng_state_all()
-    torch.save(whole, temporary)
-    temporary.replace(path)
-
-
-def load_state(state: State, path: Path, device: torch.device) -> None:
-    """Go on from `save_state`. Raises: DataError: the file is damaged or of another network."""
-    try:
-        whole = torch.load(path, map_location=device, weights_only=True)
-        state.network.load_state_dict(whole["network"])
-        state.frame_words.load_state_dict(whole["frame_words"])
-        state.optimizer.load_state_dict(whole["optimizer"])
-        state.scaler.load_state_dict(whole["scaler"])
-        state.average.load_state_dict(whole["average"])
-        state.step, state.best = whole["step"], whole["best"]
-        torch.set_rng_state(whole["rng"].cpu())
-        if "cuda_rng" in whole and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([s.cpu() for s in whole["cuda_rng"]])
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
-        raise DataError(f"{path}: this run cannot go on ({str(error).splitlines()[0]}); choose another --out or delete the file") from error
-
-
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the processor."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """`auto` is CUDA, then MPS, then the processor. Raises: ConfigError: there is no such device."""
+    if name == "auto":
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(found)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device={name!r} cannot be used here; give cpu, cuda or mps, or leave it at auto") from error
+    return device
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -267,14 +213,31 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
+class _Errors(Dataset[Batch | LipreadError]):
+    """Hands errors on as items: raised in a worker process they would arrive with its traceback as their text."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, number: int) -> Batch | LipreadError:
+        try:
+            return self.batches[number]
+        except LipreadError as error:
+            return error
+
+
 def _loader(batches: TrainingBatches, first: int, workers: int) -> Iterator[list[Batch]]:
     """The batches from number `first` on, grouped into steps."""
     loader = DataLoader(
-        batches, batch_size=None, sampler=range(first, len(batches)), num_workers=workers,
-        prefetch_factor=4 if workers else None, persistent_workers=bool(workers), multiprocessing_context="fork" if workers else None,
+        _Errors(batches), batch_size=None, sampler=range(first, len(batches)), num_workers=workers,
+        prefetch_factor=4 if workers else None, persistent_workers=bool(workers),
+        multiprocessing_context="fork" if workers else None,
+        generator=torch.Generator(),  # it draws a number when it starts, which must not come out of ours
     )
     group: list[Batch] = []
     for batch in loader:
+        if isinstance(batch, LipreadError):
+            raise batch
         group.append(batch)
         if len(group) == batches.config.accumulate:
             yield group

@@ -6,25 +6,32 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
+from lipread.outputs import write_text
 from lipread.training.dataset import Clip
 from lipread.training.evaluation import Evaluation
 
 Item = TypeVar("Item")
 SAMPLES = 5
+ELSEWHERE = {"data", "out", "init", "device", "threads", "workers"}  # settings that say nothing on another machine
 
 
 class Report:
-    """Writes to the terminal and to `config.out`/tensorboard; silent in processes that are not `active`."""
+    """Writes to the terminal and to `config.out`/tensorboard; silent in processes that are not `active`.
 
-    def __init__(self, config: TrainConfig, alphabet: Alphabet, *, active: bool, show: bool) -> None:
-        self.config, self.alphabet, self.active = config, alphabet, active
+    Args:
+        first: steps done before; curves of a run that was interrupted go on there.
+    Raises: OutputError: `config.out` cannot be written to.
+    """
+
+    def __init__(self, config: TrainConfig, *, active: bool, show: bool, first: int = 0) -> None:
+        self.config = config
         self._started = self._last = time.perf_counter()
         self._clips, self._loss, self._count = 0, 0.0, 0
         self._console = Console(quiet=not (active and show))
@@ -35,9 +42,12 @@ class Report:
         )
         self._writer: Any = None
         if active:
-            config.out.mkdir(parents=True, exist_ok=True)
-            (config.out / "config.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            self._writer = _tensorboard(config.out, self._console)
+            write_text(config.out / "config.json", config.model_dump_json(indent=1) + "\n")
+            self._writer = _tensorboard(config.out, first, self._console)
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence."""
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def steps(self, items: Iterable[Item], first: int) -> Iterator[Item]:
         """Pass items on under the progress bar."""
@@ -64,7 +74,8 @@ class Report:
         """Show error rates and some decodes."""
         for name, figure in figures.items():
             self._console.print(f"step {step}: {name}: WER {figure.score.wer:.1%}, CER {figure.score.cer:.1%}")
-            pairs = list(zip(figure.references, figure.hypotheses, strict=True))[:: max(1, len(figure.references) // SAMPLES)]
+            pairs = list(zip(figure.references, figure.hypotheses, strict=True))
+            pairs = pairs[:: max(1, len(pairs) // SAMPLES)]
             for reference, hypothesis in pairs[:2]:
                 self._console.print(f"    {reference} | {hypothesis}", markup=False, highlight=False)
             if self._writer:
@@ -81,7 +92,7 @@ class Report:
             "steps": step,
             "clips": dict(Counter(clip.source for clip in training)),
             "speakers": sorted({clip.speaker for clip in training if clip.source != "drawn"}),
-            "config": self.config.model_dump(mode="json", exclude={"data", "out", "init", "device", "threads", "workers"}),
+            "config": self.config.model_dump(mode="json", exclude=ELSEWHERE),
         }
 
     def close(self) -> None:
@@ -90,10 +101,10 @@ class Report:
             self._writer.close()
 
 
-def _tensorboard(folder: Any, console: Console) -> Any:
+def _tensorboard(folder: Path, first: int, console: Console) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         console.print("TensorBoard is not installed, so no curves are kept; pip install 'lipread[train]' brings it")
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1 if first else None)

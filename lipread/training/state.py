@@ -1,0 +1,111 @@
+"""What a training is made of at one moment: made at step 0, saved, and loaded to go on.
+
+Shapes: B clips, T frames, D features.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from lipread.alphabet import Alphabet
+from lipread.checkpoint import load_checkpoint, load_weights
+from lipread.config import TrainConfig
+from lipread.errors import DataError
+from lipread.model.network import LipNetwork
+from lipread.outputs import written_whole
+from lipread.training.schedule import WeightAverage, parameter_groups
+
+
+class FrameWords(nn.Module):
+    """Names the word of each frame, from the joined streams and from the encoder's last layer; only in training."""
+
+    def __init__(self, width: int, words: int) -> None:
+        super().__init__()
+        self.early, self.late = nn.Linear(width, words + 1), nn.Linear(width, words + 1)
+
+    def forward(self, states: list[Tensor], labels: Tensor) -> Tensor:
+        """Hidden states (B, 1 + T, D), word numbers (B, T), -100 not counted -> mean cross-entropy of a clip (B,)."""
+        count = (labels >= 0).sum(1).clamp_min(1)
+        total = torch.zeros(len(labels), device=labels.device)
+        for head, state in ((self.early, states[0]), (self.late, states[-1])):
+            logits = head(state[:, 1:]).float().transpose(1, 2)  # (B, words, T)
+            total = total + F.cross_entropy(logits, labels, ignore_index=-100, reduction="none").sum(1) / count
+        return total / 2
+
+
+@dataclass
+class State:
+    """Everything that an interrupted training needs to go on as if nothing had happened."""
+
+    network: LipNetwork
+    frame_words: FrameWords
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler
+    average: WeightAverage
+    symbols: tuple[str, ...]  # of the alphabet, then the words of the per-frame loss
+    step: int = 0
+    best: float = math.inf
+
+
+def prepare_state(
+    config: TrainConfig, alphabet: Alphabet, vocabulary: tuple[str, ...], device: torch.device
+) -> State:
+    """Network, optimizer and average at step 0, from `config.init` or from random weights of `config.seed`."""
+    torch.manual_seed(config.seed)
+    network = LipNetwork(config.network_config)
+    if config.init:
+        load_weights(network, load_checkpoint(config.init).network.state_dict(), origin=str(config.init))
+    network.to(device)
+    if config.freeze_frontend:
+        network.frontend.requires_grad_(False)
+    frame_words = FrameWords(config.network_config.encoder.hidden_size, len(vocabulary)).to(device)
+    groups = parameter_groups(nn.ModuleList([network, frame_words]), config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
+    average = WeightAverage(network, config.ema_decay)
+    return State(network, frame_words, optimizer, scaler, average, (*alphabet.symbols, *vocabulary))
+
+
+def save_state(state: State, path: Path) -> None:
+    """Write everything that a resumed run needs, whole or not at all. Raises: OutputError."""
+    whole: dict[str, Any] = {
+        "network": state.network.state_dict(),
+        "frame_words": state.frame_words.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "average": state.average.state_dict(),
+        "symbols": list(state.symbols),
+        "step": state.step,
+        "best": state.best,
+    }
+    with written_whole(path) as temporary:
+        try:
+            torch.save(whole, temporary)
+        except RuntimeError as error:  # how torch says that the disk is full
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load_state(state: State, path: Path, device: torch.device) -> None:
+    """Go on from `save_state`. Raises: DataError: the file is damaged, or of another network or other data."""
+    try:
+        whole = torch.load(path, map_location=device, weights_only=True)
+        if whole.get("symbols", list(state.symbols)) != list(state.symbols):
+            raise ValueError("it was trained on other texts")
+        state.network.load_state_dict(whole["network"])
+        state.frame_words.load_state_dict(whole["frame_words"])
+        state.optimizer.load_state_dict(whole["optimizer"])
+        state.scaler.load_state_dict(whole["scaler"])
+        state.average.load_state_dict(whole["average"])
+        state.step, state.best = whole["step"], whole["best"]
+    except (RuntimeError, LookupError, EOFError, OSError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: this run cannot go on ({said}); choose another --out or delete the file") from error
