@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lipread.batch import VIDEO_SUFFIXES
 from lipread.data.lip_points import prepare_lip_points, sentence_key
 from lipread.data.prepare import (
+    SILENCES,
     ClipJob,
     PrepareReport,
     Record,
@@ -34,7 +35,6 @@ from lipread.outputs import PathLike
 TICKS_HZ = 25_000  # of the corpus's alignments
 CORPUS_FRAMES = 75  # of every GRID clip that is whole
 TRAIN, UNSEEN = "train", "unseen"
-SILENCES = frozenset({"sil", "sp"})
 SPEAKER_FOLDER = re.compile(r"s([1-9]|[12][0-9]|3[0-4])", re.IGNORECASE)
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _CODES: tuple[dict[str, str], ...] = (
@@ -72,21 +72,20 @@ def prepare_grid(
         show: progress bar on stderr.
     Returns: what was done in this run.
     Raises:
-        DataError: the source has neither layout, nothing of it is chosen, or another run is at work in `out`.
+        DataError: the source has neither layout, or nothing that is asked for, or another run is at work in `out`.
         ConfigError: limit or processes is negative. OutputError: `out` cannot be written.
     """
     if processes < 0 or (limit is not None and limit < 0):
         raise ConfigError(f"processes={processes}, limit={limit}: neither may be negative; leave them out")
     began, root, folder = time.monotonic(), Path(source), Path(out)
     corpus = read_corpus(root, protocol=protocol)
-    jobs = [job for job in corpus if _within(job.speaker, speakers) and _within(job.split, splits)][:limit]
     files = sorted((root / "landmarks").glob("*.npz")) if landmarks and _within(TRAIN, splits) else []
+    _check_known("speaker", speakers, {job.speaker for job in corpus} | {file.stem for file in files}, root)
+    _check_known("split", splits, {job.split for job in corpus} | ({TRAIN} if files else set()), root)
+    jobs = [job for job in corpus if _within(job.speaker, speakers) and _within(job.split, splits)][:limit]
     files = [file for file in files if _within(file.stem, speakers)]
     if not jobs and not files:
-        raise DataError(
-            f"{root}: nothing there of speakers {_listed(speakers)} and splits {_listed(splits)}; it has "
-            f"{_listed({job.speaker for job in corpus})} and {_listed({job.split for job in corpus})}"
-        )
+        raise DataError(f"{root}: no clip of speakers {_listed(speakers)} is in splits {_listed(splits)}; choose others")
     open_folder(folder)
     prepared, kept, left_out = 0, 0, 0
     with only_run(folder), _bar(len(jobs) + len(files), show) as advance:
@@ -98,9 +97,10 @@ def prepare_grid(
                     advance()
                 else:
                     todo.append((job, folder))
-            for good in _prepared(todo, processes):
-                prepared, left_out = prepared + good, left_out + (not good)
-                advance()
+            with closing(_prepared(todo, processes)) as results:  # after Ctrl-C the workers end before the tables
+                for good in results:
+                    prepared, left_out = prepared + good, left_out + (not good)
+                    advance()
             reserved, strangers = reserved_of(corpus)
             room = limit
             for file in files:
@@ -113,7 +113,7 @@ def prepare_grid(
     return PrepareReport(prepared, kept, left_out, time.monotonic() - began)
 
 
-def _prepared(todo: list[tuple[ClipJob, Path]], processes: int) -> Iterator[bool]:
+def _prepared(todo: list[tuple[ClipJob, Path]], processes: int) -> Generator[bool]:
     """Prepare clips; yields for each whether it was kept."""
     for (job, folder), result in in_processes(prepare_clip, todo, min(processes, len(todo))):
         if isinstance(result, WorkerDied):
@@ -287,6 +287,12 @@ def train_text(source: PathLike) -> list[str]:
     rows = [row for _, row in _rows(root / "transcripts.tsv", ("speaker", "clip", "text"))]
     held |= {row["text"] for row in rows if sentence_key(row["speaker"], row["clip"]) in reserved}
     return [row["text"] for row in rows if row["text"] and row["text"] not in held]
+
+
+def _check_known(what: str, wanted: Collection[str] | None, there: set[str], root: Path) -> None:
+    for each in wanted or ():
+        if not any(_within(one, [each]) for one in there):
+            raise DataError(f"{root}: has no {what} {each!r}; it has {_listed(there)}")
 
 
 def _within(value: str, wanted: Collection[str] | None) -> bool:

@@ -34,7 +34,7 @@ from lipread.outputs import write_text, written_whole
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
 from lipread.video import read_frames
 
-SILENCES = frozenset({"sil", "sp"})
+SILENCES = frozenset({"sil", "sp"})  # as the corpus writes them
 MANIFEST_COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
 CROPS_BYTES_PER_S = 20_000
 QUALITIES = (12, 16, 20, 24, 28)  # x264 crf, tried in turn until a film is small enough
@@ -130,7 +130,10 @@ def is_done(job: ClipJob, out: Path) -> bool:
     record = Record.read(record_path(out, job.name))
     if record is None or not record.clips or job.video is None:
         return False
-    seen = Seen(**{**record.seen, "doubts": tuple(record.seen["doubts"])})
+    try:
+        seen = Seen(**{**record.seen, "doubts": tuple(record.seen["doubts"])})
+    except (KeyError, TypeError):  # of another version
+        return False
     files = [stream_path(out, stream, job.name) for stream in seen.streams.split(",")]
     if seen.size != job.video.stat().st_size or not all(file.exists() for file in files):
         return False

@@ -127,12 +127,30 @@ app.add_typer(prepare_app, name="prepare")
 def prepare_grid_command(
     source: Annotated[Path, typer.Argument(help="Folder of the GRID corpus, in its own layout or with manifest.tsv.")],
     out: Annotated[Path, typer.Argument(help="Prepared folder to write, or to go on with.")],
+    speakers: Annotated[str | None, typer.Option(help="Only these: a comma list such as s1,s2.")] = None,
+    splits: Annotated[str | None, typer.Option(help="Only these: a comma list such as train,val.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, and points-only sentences.")] = None,
+    landmarks: Annotated[bool, typer.Option(help="Take landmarks/*.npz too, lip points without pixels.")] = True,
+    protocol: Annotated[str, typer.Option(help="Published split of GRID: overlapped or unseen.")] = "overlapped",
     processes: Processes = ALL_CORES,
 ) -> None:
     """Prepare the clips and lip points of the GRID corpus; what is there already is kept."""
     from lipread.data.grid import prepare_grid
 
-    prepare_grid(source, out, processes=processes)
+    report = prepare_grid(
+        source,
+        out,
+        speakers=None if speakers is None else speakers.split(","),
+        splits=None if splits is None else splits.split(","),
+        processes=processes,
+        limit=limit,
+        landmarks=landmarks,
+        protocol=protocol,
+    )
+    typer.echo(
+        f"{out}: {report.prepared} clips prepared, {report.kept} kept, {report.left_out} left out "
+        f"in {report.seconds:.0f} s; {out / 'report.tsv'} says which and why"
+    )
 
 
 @prepare_app.command("drawn")
