@@ -1,0 +1,349 @@
+"""The training program as people start it: settings, errors, interruption, two processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import ROOT
+from lipread.checkpoint import load_checkpoint
+from lipread.config import PRESETS
+from lipread.errors import ConfigError
+from networks import TINY, still
+from prepared import prepare
+
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def load_program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_program", ROOT / "train.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+program = load_program()
+
+
+def start(*arguments: str, cwd: Path, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    command = [sys.executable, *launcher, str(ROOT / "train.py"), *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, env=QUIET, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen[str], *, seconds: float = 240) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, out, err
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    code = program.main()
+    assert isinstance(code, int)
+    return code
+
+
+def tiny(data: Path, out: Path, **settings: Any) -> list[str]:
+    """Arguments of a small training on a processor."""
+    chosen = {
+        "preset": "tiny", "device": "cpu", "threads": 1, "batch_pixels": 2, "batch_points": 2, "warmup_steps": 0,
+        **settings,
+    }
+    return ["--data", str(data), "--out", str(out), *(f"--{name}={value}" for name, value in chosen.items())]
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_defaults_need_no_argument() -> None:
+    config = program.parse([])
+    assert config.network_config == PRESETS["small"]
+    assert (config.steps, config.data) == (20_000, ())
+
+
+def test_toml_is_overridden_by_arguments(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        'preset = "tiny"\nsteps = 7\nlearning_rate = 1e-3\ndata = ["a", "b"]\n[augment]\nflip = 0.1\nspeed = 0.3\n'
+        "[network.encoder]\nnum_hidden_layers = 3\n"
+    )
+    arguments = ["--config", str(tmp_path / "recipe.toml"), "--steps", "9", "--augment.flip", "0"]
+    config = program.parse([*arguments, "--network.encoder.hidden_dropout_prob=0.3"])
+    assert (config.steps, config.learning_rate, config.data) == (9, 1e-3, (Path("a"), Path("b")))
+    assert (config.augment.flip, config.augment.speed, config.augment.blur) == (0.0, 0.3, 0.3)
+    encoder = config.network_config.encoder
+    assert (encoder.num_hidden_layers, encoder.hidden_dropout_prob) == (3, 0.3)
+    assert encoder.hidden_size == PRESETS["tiny"].encoder.hidden_size  # the rest is the preset's
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--batch-pixels", "3", "--freeze-batchnorm", "--data", "x", "--data", "y"],
+        ["--batch_pixels=3", "--freeze_batchnorm", "--data=x,y"],
+        ["--batch-pixels=3", "--freeze-batchnorm", "--data", '["x", "y"]'],
+    ],
+)
+def test_ways_to_write_an_argument(arguments: list[str]) -> None:
+    config = program.parse(arguments)
+    assert (config.batch_pixels, config.freeze_batchnorm, config.data) == (3, True, (Path("x"), Path("y")))
+
+
+def test_values_keep_their_dashes() -> None:
+    assert program.parse(["--out=runs/my-run", "--no-freeze-frontend"]).out == Path("runs/my-run")
+
+
+def test_a_saved_configuration_can_be_given_again(tmp_path: Path) -> None:
+    config = program.parse(["--preset", "tiny", "--network.encoder.num_hidden_layers", "3"])
+    again = program.parse(["--network", config.network.model_dump_json(), "--preset", "tiny"])
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--stepz", "3"], "--stepz 3 (did you mean --steps?)"),
+        (["--augment.flipp=0.3"], "did you mean --augment.flip?"),
+        (["--batch-pixel", "3"], "did you mean --batch_pixels?"),
+        (["--steps"], "--steps: expected one argument"),
+        (["prepared/grid"], "not known: prepared/grid"),
+        (["--steps", "many"], "steps='many': it should be a valid integer"),
+        (["--steps", "0"], "steps='0': it should be greater than or equal to 1"),
+        (["--augment.flip", "1.5"], "augment.flip='1.5'"),
+        (["--preset", "huge"], "'tiny', 'small', 'base' or 'large'"),
+        (["--preset", "tiny", "--network.encoder.hidden_size", "33"], "multiple of num_attention_heads=2; try 32"),
+        (["--batch-pixels", "0", "--batch-points", "0"], "leave nothing to train on"),
+        (["--drop-pixels", "0.6", "--drop-points", "0.6"], "add up to more than 1"),
+        (["--seed", "-1"], "seed='-1'"),
+        (["--config"], "--config needs the path"),
+        (["--config", "absent.toml"], "absent.toml: cannot be read (No such file"),
+        (["--config=absent.toml"], "absent.toml: cannot be read (No such file"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.startswith("train.py: error: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("steps = ", "not valid TOML"),
+        ("stepz = 3", "stepz is not a setting; did you mean steps?"),
+        ("[augment]\nflipp = 0.3", "augment.flipp is not a setting; did you mean flip?"),
+        ("augment = 3", "augment=3"),
+        ('steps = "x"', "steps='x'"),
+        ("[network.encoder]\nhidden = 3", "network.encoder.hidden is not a setting"),
+        ("network = 3", "network=3"),
+    ],
+)
+def test_wrong_toml_is_one_sentence(toml: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text(toml)
+    with pytest.raises(ConfigError) as caught:
+        program.parse(["--config", str(tmp_path / "wrong.toml")])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_is_quick_and_lists_nested_settings(tmp_path: Path) -> None:
+    before = time.perf_counter()
+    code, out, _ = finish(start("--help", cwd=tmp_path))
+    assert time.perf_counter() - before < 5
+    assert code == 0
+    for name in ("--data", "--augment.flip", "--network.encoder.num_hidden_layers", "--precision", "default: 20000"):
+        assert name in out
+
+
+def test_no_prepared_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_main(monkeypatch) == 2
+    assert "give --data FOLDER" in capsys.readouterr().err
+
+
+# -- whole runs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_prepared_folder_needs_no_other_setting(tmp_path: Path) -> None:
+    prepare(tmp_path / "prepared" / "made_up")
+    code, out, err = finish(start("--preset", "tiny", "--steps", "3", cwd=tmp_path))
+    assert code == 0, err
+    written = tmp_path / "runs" / "lipread"
+    assert out.splitlines()[-1] == "checkpoint: runs/lipread/best.safetensors"
+    assert "step 3: val: WER" in out
+    checkpoint = load_checkpoint(written / "best.safetensors")
+    assert checkpoint.record["steps"] == 3
+    assert checkpoint.record["speakers"] == ["anna", "ben"]
+    assert json.loads((written / "config.json").read_text())["preset"] == "tiny"
+    assert list((written / "tensorboard").glob("events*"))
+    assert not list(written.glob(".*"))  # nothing half-written
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)]
+)
+def test_an_interrupted_run_goes_on_as_if_unbroken(
+    sent: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepare(tmp_path / "data", splits=("train",))
+    settings: dict[str, Any] = {  # tiny has dropout and position jitter; the learning rate must not depend on `steps`
+        "save_every": 5, "workers": 1, "learning_rate": 1e-3, "final_learning_rate": 1e-3, "curriculum_steps": 20,
+    }
+    broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+    process = start(*tiny(data, broken, **settings, steps=100_000), cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not (broken / "latest.pt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, sent)  # what a terminal does: the data worker gets it too
+    got, _, err = finish(process)
+    assert got == code, err
+    if sent == signal.SIGINT:
+        assert err.strip() == "train.py: stopped; start it again with the same --out to go on"
+    done = saved(broken)["step"]
+    assert done % 5 == 0
+    steps = done + 8
+    got, out, err = finish(start(*tiny(data, broken, **settings, steps=steps), cwd=tmp_path))
+    assert got == 0, err
+    assert f"goes on after step {done} of {steps}" in out
+    assert run_main(monkeypatch, *tiny(data, unbroken, **settings | {"workers": 0}, steps=steps)) == 0
+    assert_same(saved(broken), saved(unbroken))
+    assert saved(broken)["step"] == steps
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "latest.pt", weights_only=True)
+    return state
+
+
+def assert_same(left: Any, right: Any, place: str = "") -> None:
+    """Equal to the last bit, whatever is nested."""
+    assert type(left) is type(right), place
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), place
+        for key in left:
+            assert_same(left[key], right[key], f"{place}.{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), place
+        for number, (a, b) in enumerate(zip(left, right, strict=True)):
+            assert_same(a, b, f"{place}.{number}")
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), place
+    else:
+        assert left == right, place
+
+
+def test_a_finished_run_has_nothing_left_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = prepare(tmp_path / "data", splits=("train",))
+    arguments = tiny(data, tmp_path / "run", steps=2, workers=0)
+    assert run_main(monkeypatch, *arguments) == 0
+    before = saved(tmp_path / "run")
+    capsys.readouterr()
+    assert run_main(monkeypatch, *arguments) == 0
+    assert "goes on after step 2 of 2" in capsys.readouterr().out
+    assert_same(saved(tmp_path / "run"), before)
+
+
+# -- data and other errors --------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_crop_film_found_by_a_worker_is_one_sentence(tmp_path: Path) -> None:
+    data = prepare(tmp_path / "data", splits=("train",), speakers=("anna",), clips=1, points_only=0)
+    (data / "crops" / "anna_train0.mp4").write_bytes(b"not a film")
+    code, out, err = finish(start(*tiny(data, tmp_path / "run", steps=2, workers=1, drop_pixels=0), cwd=tmp_path))
+    assert code == 1
+    assert not out
+    ours = [line for line in err.splitlines() if "OpenCV" not in line and not line.startswith("[mov")]
+    assert ours == [f"train.py: error: {data}/crops/anna_train0.mp4: not a film of 96x96 mouth crops; prepare it again"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        ({"device": "toaster"}, 2, "device='toaster' cannot be used here; give cpu, cuda or mps"),
+        ({"held_out_speakers": "anna,carl"}, 2, "held_out_speakers: nobody in the data is called carl"),
+        ({"held_out_speakers": "anna,ben"}, 1, "hold no clip of the split `train`"),
+        ({"accumulate": 5}, 2, "too few clips for accumulate=5"),
+        ({"init": "absent.safetensors"}, 1, "absent.safetensors: no such checkpoint"),
+        ({"data": "absent"}, 1, "absent: no manifest.tsv there; make one with `lipread prepare`"),
+        ({"out": "a_file/run"}, 1, "cannot be written"),
+    ],
+)
+def test_errors_of_a_run_are_one_sentence(
+    settings: dict[str, Any], code: int, said: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = prepare(tmp_path / "data", splits=("train",), clips=1)
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("")
+    arguments = tiny(data, tmp_path / "run", steps=1, workers=0)
+    if "data" in settings or "out" in settings:  # replaced, not added to
+        arguments = [*tiny(data, tmp_path / "run", steps=1)[4:], "--data", settings.get("data", str(data))]
+        arguments += ["--out", settings.get("out", "run")]
+        settings = {}
+    assert run_main(monkeypatch, *arguments, *(f"--{name}={value}" for name, value in settings.items())) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+# -- two processes ----------------------------------------------------------------------------------------------------
+
+
+def test_torchrun_with_two_processes_gives_the_weights_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepare(tmp_path / "data", splits=("train", "val"))
+    recipe = tmp_path / "still.json"
+    recipe.write_text(still(TINY).model_dump_json())  # no dropout: its random numbers are each process's own
+    settings: dict[str, Any] = {
+        "steps": 4, "batch_pixels": 3, "batch_points": 4, "network": recipe.read_text(), "learning_rate": 1e-3,
+        "final_learning_rate": 1e-3,
+    }
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    process = start(*tiny(data, tmp_path / "two", **settings), cwd=tmp_path, launcher=torchrun)
+    code, out, err = finish(process)
+    assert code == 0, err
+    assert out.count("step 4: val: WER") == 1  # one process reports
+    assert run_main(monkeypatch, *tiny(data, tmp_path / "one", **settings)) == 0
+    settings |= {"steps": 1, "learning_rate": 1e-12}
+    assert run_main(monkeypatch, *tiny(data, tmp_path / "start", **settings)) == 0
+    one, two, first = (flat(saved(tmp_path / name)["network"]) for name in ("one", "two", "start"))
+    moved = one - first
+    assert moved.norm() > 0.1
+    # Adam makes whole steps out of gradients that are nothing but rounding, so a few weights differ
+    assert (two - one).norm() < 0.02 * moved.norm()
+    other = flat(saved(tmp_path / "two")["average"]) - flat(saved(tmp_path / "one")["average"])
+    assert other.norm() < 0.02 * moved.norm()
+
+
+def flat(state: dict[str, Any]) -> torch.Tensor:
+    """All weights in one vector."""
+    return torch.cat([value.flatten().double() for value in state.values() if isinstance(value, torch.Tensor)])
