@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from lipread.evaluate import EvalClip
 from lipread.outputs import PathLike
 
@@ -19,9 +17,9 @@ def reserved_seed(number: int) -> int:
 
 def sentence(number: int) -> str:
     """What drawn head `number` says: a sentence of the corpus's grammar, always the same for the same number."""
-    from lipread.data.synthetic import grid_sentence
+    from lipread.data.synthetic import sentence_of
 
-    return str(grid_sentence(np.random.default_rng([reserved_seed(number), 3])))
+    return str(sentence_of(reserved_seed(number)))
 
 
 def draw_video(path: PathLike, text: str, number: int) -> bool:

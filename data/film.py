@@ -1,0 +1,99 @@
+"""A drawn clip -> an mp4 like any other, with sound where eSpeak NG is installed.
+
+Shapes: T frames, H x W pixels, N samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from lipread.data.heads import DrawnClip
+from lipread.outputs import written_whole
+from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array
+
+WORDS_PER_MINUTE = 220
+QUIET = 0.01  # what eSpeak NG leaves before and after a word is quieter
+LONGEST_WORD_S = 30
+
+
+def write_video(path: str | os.PathLike[str], clip: DrawnClip, *, sound: bool = True, crf: int = 20) -> bool:
+    """Write a drawn clip as H.264 mp4 at 25 Hz, whole or not at all.
+
+    Args:
+        path: mp4 to write.
+        sound: speak the text too, where eSpeak NG is installed.
+        crf: x264 quality; more is a poorer camera.
+    Returns: whether the video has sound.
+    Raises: OutputError: the file cannot be written.
+    """
+    import av
+
+    with written_whole(path) as temporary:
+        samples = espeak(clip) if sound else None
+        try:
+            _encode(temporary, clip.frames, samples, crf)
+        except av.error.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
+    return samples is not None
+
+
+def _encode(path: Path, frames: Array, samples: Array | None, crf: int) -> None:
+    """Write pictures (T, H, W, 3) and perhaps samples (N,) as mp4."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        voice = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono") if samples is not None else None
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+        if voice is not None and samples is not None:
+            block = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            block.sample_rate = SAMPLE_RATE_HZ
+            container.mux(voice.encode(block))
+            container.mux(voice.encode(None))
+
+
+def espeak(clip: DrawnClip) -> Array | None:
+    """The words spoken by eSpeak NG, each at its time: float32 (N,) in -1..1; None where it is absent or fails."""
+    program = shutil.which("espeak-ng")
+    if program is None:
+        return None
+    out = np.zeros(len(clip.frames) * SAMPLE_RATE_HZ // FRAME_RATE_HZ, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, word in enumerate(clip.words):
+            spoken = _spoken(program, word.text, Path(folder) / f"{number}.wav")
+            if spoken is None:
+                return None
+            wanted = max(1, int((word.end_s - word.start_s) * SAMPLE_RATE_HZ))
+            spoken = np.interp(np.linspace(0, len(spoken) - 1, wanted), np.arange(len(spoken)), spoken)
+            first = int(word.start_s * SAMPLE_RATE_HZ)
+            out[first : first + wanted] += spoken[: max(0, len(out) - first)].astype(np.float32)
+    return 0.8 * out
+
+
+def _spoken(program: str, word: str, file: Path) -> Array | None:
+    """One word as samples (N,) without the silence around it, None where it cannot be had."""
+    import av
+
+    text = word.lstrip("-")  # else it would be an option
+    command = [program, "-s", str(WORDS_PER_MINUTE), "-w", str(file), text]
+    try:
+        subprocess.run(command, capture_output=True, check=True, timeout=LONGEST_WORD_S)
+        with av.open(str(file)) as container:
+            resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ)
+            pieces = [*container.decode(audio=0), None]
+            parts = [part.to_ndarray()[0] for piece in pieces for part in resampler.resample(piece)]
+    except (subprocess.SubprocessError, OSError, av.error.FFmpegError, IndexError):
+        return None
+    samples: Array = np.concatenate(parts) if parts else np.zeros(1, np.float32)
+    loud = np.flatnonzero(np.abs(samples) > QUIET)
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
