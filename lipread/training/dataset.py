@@ -30,6 +30,7 @@ from lipread.values import FRAME_RATE_HZ, Array
 
 SILENCES = frozenset({"sil", "sp", ""})
 CACHE_BYTES = 6_000_000_000  # decoded crops kept by all workers of a process together
+SPEAKER_WEIGHT = 0.75  # 1: every clip as often as another; 0: every speaker
 COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
 WORD_COLUMNS = ("clip", "start_s", "end_s", "word")
 
@@ -151,15 +152,15 @@ def _load_points(path: Path, frames: int) -> Array:
 
 
 class Pool:
-    """Clips to draw from: a speaker with a chance that grows as the square root of the clips, then one of the clips,
-    so that a person with many clips does not drown the others."""
+    """Clips to draw from: a speaker with a chance that grows as clips ** SPEAKER_WEIGHT, then one of the clips, so that
+    a person with many clips does not drown the others."""
 
     def __init__(self, clips: list[Clip]) -> None:
         by_speaker: dict[str, list[Clip]] = {}
         for clip in clips:
             by_speaker.setdefault(clip.speaker, []).append(clip)
         self._groups = list(by_speaker.values())
-        weights = np.sqrt([len(group) for group in self._groups])
+        weights = np.array([len(group) for group in self._groups]) ** SPEAKER_WEIGHT
         self._bounds = np.cumsum(weights) / max(weights.sum(), 1e-9)
 
     def __bool__(self) -> bool:
