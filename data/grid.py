@@ -34,6 +34,7 @@ from lipread.outputs import PathLike
 
 TICKS_HZ = 25_000  # of the corpus's alignments
 CORPUS_FRAMES = 75  # of every GRID clip that is whole
+PROTOCOLS = ("overlapped", "unseen")  # published splits
 TRAIN, UNSEEN = "train", "unseen"
 SPEAKER_FOLDER = re.compile(r"s([1-9]|[12][0-9]|3[0-4])", re.IGNORECASE)
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -73,10 +74,12 @@ def prepare_grid(
     Returns: what was done in this run.
     Raises:
         DataError: the source has neither layout, or nothing that is asked for, or another run is at work in `out`.
-        ConfigError: limit or processes is negative. OutputError: `out` cannot be written.
+        ConfigError: limit or processes is negative, protocol unknown. OutputError: `out` cannot be written.
     """
     if processes < 0 or (limit is not None and limit < 0):
         raise ConfigError(f"processes={processes}, limit={limit}: neither may be negative; leave them out")
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol={protocol!r} is not known; choose {' or '.join(PROTOCOLS)}")
     began, root, folder = time.monotonic(), Path(source), Path(out)
     corpus = read_corpus(root, protocol=protocol)
     files = sorted((root / "landmarks").glob("*.npz")) if landmarks and _within(TRAIN, splits) else []
@@ -85,7 +88,7 @@ def prepare_grid(
     jobs = [job for job in corpus if _within(job.speaker, speakers) and _within(job.split, splits)][:limit]
     files = [file for file in files if _within(file.stem, speakers)]
     if not jobs and not files:
-        raise DataError(f"{root}: no clip of speakers {_listed(speakers)} is in splits {_listed(splits)}; choose others")
+        raise DataError(f"{root}: no clip of speakers {_listed(speakers)} is in splits {_listed(splits)}")
     open_folder(folder)
     prepared, kept, left_out = 0, 0, 0
     with only_run(folder), _bar(len(jobs) + len(files), show) as advance:
