@@ -66,10 +66,12 @@ class Speech:
     Attributes:
         shapes: (T, 7), columns as `SHAPE`.
         words: with times in seconds.
+        sounds: the words' ARPAbet phones, likewise.
     """
 
     shapes: Array
     words: tuple[Word, ...]
+    sounds: tuple[Word, ...]
 
 
 @functools.cache
@@ -109,55 +111,60 @@ def speak(text: str, rng: np.random.Generator, *, frames: int | None = None) -> 
     if not words:
         raise DataError("an empty text cannot be spoken; give at least one word")
     tempo, effort = rng.uniform(0.95, 1.45), rng.uniform(0.75, 1.2)
-    spans, times = _timed(words, rng, tempo)
-    tail = rng.uniform(0.3, 0.8)
+    spans, spoken, sounds = _timed(words, rng, tempo)
+    end, tail = spoken[-1].end_s, rng.uniform(0.3, 0.8)
+    hurry = 1.0
     if frames is not None:
-        spans, times, tail = _fitted(text, spans, times, frames)
-    spans.append((tail, _REST))
+        hurry, tail = _fitted(text, end, frames)
+    spans = [*((seconds * hurry, target) for seconds, target in spans), (tail, _REST)]
     total = frames if frames is not None else int(np.ceil(sum(seconds for seconds, _ in spans) * FRAME_RATE_HZ))
     shapes = _blend(spans, total) * np.array([effort, effort, effort, 1, 1, 1, 1])
-    return Speech(shapes, tuple(Word(word, *time, 1.0) for word, time in zip(words, times, strict=True)))
+    return Speech(shapes, _hurried(spoken, hurry), _hurried(sounds, hurry))
 
 
-def _timed(words: list[str], rng: np.random.Generator, tempo: float) -> tuple[list[Span], list[tuple[float, float]]]:
-    """A silence, then the targets of all words with their durations; and where each word starts and ends, seconds."""
+def _timed(words: list[str], rng: np.random.Generator, tempo: float) -> tuple[list[Span], list[Word], list[Word]]:
+    """A silence, then the targets of all words with their durations; and the times of words and of phones."""
     clock = rng.uniform(0.25, 0.7)
     spans: list[Span] = [(clock, _REST)]
-    times: list[tuple[float, float]] = []
+    spoken: list[Word] = []
+    sounds: list[Word] = []
     for word in words:
         first = clock
-        sounds = phones(word)
-        for index, phone in enumerate(sounds):
-            final = 1.25 if word is words[-1] and index == len(sounds) - 1 else 1.0  # sentences end slowly
+        said = phones(word)
+        for index, phone in enumerate(said):
+            began = clock
+            final = 1.25 if word is words[-1] and index == len(said) - 1 else 1.0  # sentences end slowly
             share = DIPHTHONG_SHARE if phone in DIPHTHONGS else 1.0
             for part in DIPHTHONGS.get(phone, (phone,)):
                 duration_ms, *target = PHONES[part]
                 seconds = duration_ms / 1000 * tempo * share * final * float(np.exp(rng.normal(0, 0.12)))
                 spans.append((seconds, np.array(target)))
                 clock += seconds
-        times.append((first, clock))
+            sounds.append(Word(phone, began, clock, 1.0))
+        spoken.append(Word(word, first, clock, 1.0))
         if rng.random() < 0.3 and word is not words[-1]:
             pause = rng.uniform(0.02, 0.10)
             spans.append((pause, spans[-1][1] * 0.6))
             clock += pause
-    return spans, times
+    return spans, spoken, sounds
 
 
-def _fitted(
-    text: str, spans: list[Span], times: list[tuple[float, float]], frames: int
-) -> tuple[list[Span], list[tuple[float, float]], float]:
-    """Hurry the speech where it would not end in time, and say how many seconds of silence are left after it.
+def _fitted(text: str, end_s: float, frames: int) -> tuple[float, float]:
+    """What to multiply all times by so that speech that ends at `end_s` fits, and the silence left after it, seconds.
 
     Raises: DataError: it would have to be more than 2.5 times as fast.
     """
-    end, room = times[-1][1], frames / FRAME_RATE_HZ
-    if room - end >= 0.04:
-        return spans, times, room - end
-    factor = (room - 0.08) / end
-    if factor < 0.4:
-        raise DataError(f"{text!r} takes {end:.1f} s and does not fit into {frames} frames; allow more")
-    hurried = [(seconds * factor, target) for seconds, target in spans]
-    return hurried, [(start * factor, stop * factor) for start, stop in times], 0.08
+    room_s = frames / FRAME_RATE_HZ
+    if room_s - end_s >= 0.04:
+        return 1.0, room_s - end_s
+    hurry = (room_s - 0.08) / end_s
+    if hurry < 0.4:
+        raise DataError(f"{text!r} takes {end_s:.1f} s and does not fit into {frames} frames; allow more")
+    return hurry, 0.08
+
+
+def _hurried(words: list[Word], factor: float) -> tuple[Word, ...]:
+    return tuple(Word(word.text, word.start_s * factor, word.end_s * factor, word.confidence) for word in words)
 
 
 def _blend(spans: list[Span], frames: int) -> Array:
