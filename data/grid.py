@@ -93,13 +93,11 @@ def prepare_grid(
     prepared, kept, left_out = 0, 0, 0
     with only_run(folder), _bar(len(jobs) + len(files), show) as advance:
         try:
-            todo = []
-            for job in jobs:
-                if is_done(job, folder):
-                    kept += 1
-                    advance()
-                else:
-                    todo.append((job, folder))
+            done = {job.name for job in corpus if is_done(job, folder)}  # also brings all splits up to date
+            todo = [(job, folder) for job in jobs if job.name not in done]
+            for _ in range(len(jobs) - len(todo)):
+                kept += 1
+                advance()
             with closing(_prepared(todo, processes)) as results:  # after Ctrl-C the workers end before the tables
                 for good in results:
                     prepared, left_out = prepared + good, left_out + (not good)

@@ -110,7 +110,7 @@ class Record:
 
 
 def open_folder(out: Path) -> None:
-    """Make the folders, and remove what a killed run left half-written.
+    """Make the folders.
 
     Raises: DataError: `out` holds prepared clips that have no records. OutputError: it cannot be written.
     """
@@ -119,8 +119,7 @@ def open_folder(out: Path) -> None:
     try:
         for name in ("crops", "points", "sound", "records"):
             (out / name).mkdir(parents=True, exist_ok=True)
-            for part in (out / name).glob(".*.part"):
-                part.unlink(missing_ok=True)
+        (out / ".lock").touch()
     except OSError as error:
         raise OutputError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
 
@@ -293,15 +292,19 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[obje
 
 @contextlib.contextmanager
 def only_run(out: Path) -> Iterator[None]:
-    """Keep a second run away from a folder while the block lasts. Raises: DataError: another run is at work there."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
+    """Keep a second run away from a folder while the block lasts, and remove what a killed one left half-written.
+
+    Raises: DataError: another run is at work there.
+    """
     with open(out / ".lock", "w", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however that ends
+        except ImportError:  # Windows
+            pass
         except OSError as error:
             raise DataError(f"{out}: another run is preparing clips there; wait for it to end") from error
+        for part in [*out.glob(".*.part"), *out.glob("*/.*.part")]:
+            part.unlink(missing_ok=True)
         yield
