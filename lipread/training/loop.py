@@ -171,7 +171,7 @@ def choose(
         figures = {
             name: evaluate(state.network, clips, alphabet, device, use_pixels=config.batch_pixels > 0)
             for name, clips in choosing.items()
-            if clips
+            if any(clip.text for clip in clips)
         }
     state.network.load_state_dict(kept)
     return figures

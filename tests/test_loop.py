@@ -1,0 +1,403 @@
+"""The training: one step against formulas, whole runs against one another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lipread.alphabet import Alphabet
+from lipread.checkpoint import load_checkpoint
+from lipread.config import PRESETS, TrainConfig
+from lipread.errors import ConfigError, DataError, TrainingError
+from lipread.model.norm import BatchNorm
+from lipread.training import loop
+from lipread.training.batches import Batch
+from lipread.training.dataset import TrainingBatches, load_clips
+from lipread.training.evaluation import Evaluation
+from lipread.training.loop import (
+    autocast,
+    choose,
+    clip_losses,
+    clips_per_second,
+    mean_error,
+    pick_device,
+    seed_step,
+    train,
+    training_step,
+)
+from lipread.training.schedule import learning_rate
+from lipread.training.state import State, prepare_state
+from networks import TINY, still
+from prepared import VOCABULARY, prepare
+
+CPU = torch.device("cpu")
+WORDS = tuple(sorted(VOCABULARY))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("data") / "made_up")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def settings(data: Path, **changes: Any) -> TrainConfig:
+    values: dict[str, Any] = {
+        "data": (data,), "preset": "tiny", "device": "cpu", "batch_pixels": 2, "batch_points": 2, "workers": 0,
+        "warmup_steps": 0, "learning_rate": 1e-3, "curriculum_steps": 0, "word_symbols": 0,
+    }
+    return TrainConfig(**values | changes)
+
+
+def quiet(data: Path, **changes: Any) -> TrainConfig:
+    """Without dropout and position jitter."""
+    return settings(data, **{"network": still(TINY), "clip_norm": 1e9} | changes)
+
+
+def made(config: TrainConfig) -> tuple[State, TrainingBatches]:
+    clips = [clip for clip in load_clips(config.data[0]) if clip.split == "train"]
+    state = prepare_state(config, Alphabet.english(), WORDS, CPU)
+    return state, TrainingBatches(clips, config, Alphabet.english(), WORDS, crop_side_px=88)
+
+
+def gradients(state: State) -> Tensor:
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    return torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters])
+
+
+def weights(state: State) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in state.network.parameters()])
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+def test_losses_are_ctc_per_character_and_word_per_frame(data: Path) -> None:
+    config = quiet(data, frame_loss=0.7)
+    state, batches = made(config)
+    batch = batches[0]
+    state.network.eval()
+    losses = clip_losses(state, batch, config)
+    log_probs, _ = state.network(
+        batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points
+    )
+    states = state.network.encode(
+        batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points
+    )
+    named = state.frame_words(states, batch.frame_labels)
+    places = [0, *batch.target_lengths.cumsum(0).tolist()]
+    for row, length in enumerate(batch.lengths.tolist()):
+        target = batch.targets[places[row] : places[row + 1]]
+        ctc = F.ctc_loss(log_probs[row, :length, None], target[None], [length], [len(target)], reduction="sum")
+        assert losses[row].item() == pytest.approx(float(ctc / len(target) + 0.7 * named[row]), rel=1e-4)
+    alone = clip_losses(state, batch, config.model_copy(update={"frame_loss": 0.0}))
+    assert (alone < losses).all()
+
+
+def test_the_loss_is_the_mean_over_clips_and_the_gradient_its_own(data: Path) -> None:
+    config = quiet(data, freeze_batchnorm=True)
+    state, batches = made(config)
+    other, _ = made(config)
+    batch = batches[0]
+    loss = training_step(state, [batch], config, CPU)
+    loop.freeze_batchnorm(other.network.train())
+    mean = clip_losses(other, batch, config).mean()
+    mean.backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(float(mean.detach()), rel=1e-5)
+    assert torch.allclose(gradients(state), gradients(other), atol=1e-6)
+    assert gradients(state).norm() > 0.1
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(data: Path) -> None:
+    whole = quiet(data, freeze_batchnorm=True, batch_pixels=3, batch_points=4)
+    parts = whole.model_copy(update={"accumulate": 3})
+    one, whole_batches = made(whole)
+    two, part_batches = made(parts)
+    for step in range(2):
+        loss = training_step(one, [whole_batches[step]], whole, CPU)
+        micro = [part_batches[3 * step + k] for k in range(3)]
+        assert sorted(len(batch.names) for batch in micro) == [2, 2, 3]
+        assert training_step(two, micro, parts, CPU) == pytest.approx(loss, rel=1e-5)
+        assert torch.allclose(gradients(one), gradients(two), atol=1e-5 * float(gradients(one).norm()))
+        one.step = two.step = step + 1
+
+
+def test_gradients_are_clipped(data: Path) -> None:
+    free, held = quiet(data), quiet(data, clip_norm=0.01)
+    norms = []
+    for config in (free, held):
+        state, batches = made(config)
+        training_step(state, [batches[0]], config, CPU)
+        norms.append(gradients(state))
+    assert norms[1].norm().item() == pytest.approx(0.01, rel=1e-3)
+    assert F.cosine_similarity(norms[0], norms[1], dim=0) > 0.9999
+
+
+def test_the_learning_rate_follows_the_schedule(data: Path) -> None:
+    config = quiet(data, steps=40, warmup_steps=4)
+    state, batches = made(config)
+    for step in (0, 2, 20):
+        state.step = step
+        training_step(state, [batches[step]], config, CPU)
+        wanted = learning_rate(step, steps=40, warmup_steps=4, peak=1e-3, final=1e-6)
+        assert {group["lr"] for group in state.optimizer.param_groups} == {wanted}
+
+
+def test_the_loss_falls(data: Path) -> None:
+    config = quiet(data, learning_rate=5e-3)
+    state, batches = made(config)
+    batch = batches[0]
+    losses = [training_step(state, [batch], config, CPU) for _ in range(30)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_near_full(precision: str, data: Path) -> None:
+    full, half = quiet(data, freeze_batchnorm=True), quiet(data, freeze_batchnorm=True, precision=precision)
+    one, batches = made(full)
+    two, _ = made(half)
+    loss = training_step(one, [batches[0]], full, CPU)
+    assert training_step(two, [batches[0]], half, CPU) == pytest.approx(loss, rel=0.03)
+    assert F.cosine_similarity(gradients(one), gradients(two), dim=0) > 0.98
+    assert {p.dtype for p in two.network.parameters()} == {torch.float32}
+    with autocast(precision, CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def test_frozen_parts_stay_as_they_are(data: Path) -> None:
+    config = settings(data, freeze_batchnorm=True, freeze_frontend=True)
+    state, batches = made(config)
+    before = {key: value.clone() for key, value in state.network.state_dict().items()}
+    training_step(state, [batches[0]], config, CPU)
+    norms = {f"{name}." for name, part in state.network.named_modules() if isinstance(part, BatchNorm)}
+    changed = {key for key, value in state.network.state_dict().items() if not torch.equal(value, before[key])}
+    assert not any(key.startswith("frontend.") for key in changed)
+    assert not any(key.endswith(("running_mean", "running_var")) for key in changed)
+    assert any(key.startswith(tuple(norms)) for key in changed)  # weights of BatchNorm still learn
+    assert any(key.startswith("encoder.") for key in changed)
+
+
+# -- losses that are not finite ---------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_the_clips(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quiet(data)
+    state, batches = made(config)
+    batch = batches[0]
+    before = weights(state)
+
+    def spoilt(state: State, batch: Batch, config: TrainConfig) -> Tensor:
+        return clip_losses(state, batch, config) * torch.tensor([1.0, torch.nan, 1.0, torch.inf])
+
+    monkeypatch.setattr(loop, "clip_losses", spoilt)
+    with pytest.raises(TrainingError) as caught:
+        training_step(state, [batch], config, CPU)
+    assert str(caught.value) == (
+        f"step 1: the loss of {batch.names[1]}, {batch.names[3]} is not finite; look at those clips, or lower "
+        "learning_rate=0.001"
+    )
+    assert torch.equal(weights(state), before)
+
+
+def test_ruined_weights_are_noticed(data: Path) -> None:
+    config = quiet(data)
+    state, batches = made(config)
+    with torch.no_grad():
+        state.network.ctc.linear.weight.fill_(torch.nan)
+    with pytest.raises(TrainingError, match=", ".join(batches[0].names)):
+        training_step(state, [batches[0]], config, CPU)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quiet(data)
+    state, batches = made(config)
+    before, average = weights(state), {key: value.clone() for key, value in state.average.state.items()}
+
+    def steep(state: State, batch: Batch, config: TrainConfig) -> Tensor:
+        return clip_losses(state, batch, config) + torch.sqrt(state.network.cls.sum() * 0)
+
+    monkeypatch.setattr(loop, "clip_losses", steep)
+    with pytest.raises(TrainingError, match="step 1: the gradient of .* is not finite"):
+        training_step(state, [batches[0]], config, CPU)
+    assert torch.equal(weights(state), before)
+    assert all(torch.equal(state.average.state[key], value) for key, value in average.items())
+
+
+# -- whole runs -------------------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """The power goes off."""
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "latest.pt", weights_only=True)
+    return state
+
+
+def equal(one: Any, two: Any) -> bool:
+    """To the last bit, whatever is nested."""
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(equal(a, b) for a, b in zip(one, two, strict=True))
+    return torch.equal(one, two) if isinstance(one, Tensor) else bool(one == two)
+
+
+@pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (1, 2)])
+def test_an_interrupted_run_equals_an_unbroken_one(
+    workers: int, accumulate: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(
+        data, steps=7, save_every=2, evaluate_every=3, accumulate=accumulate, curriculum_steps=5, warmup_steps=2
+    )
+    unbroken = config.model_copy(update={"out": tmp_path / "unbroken"})
+    broken = config.model_copy(update={"out": tmp_path / "broken", "workers": workers})
+    train(unbroken, show=False)
+
+    def step(state: State, *rest: Any) -> float:
+        if state.step == 5:
+            raise Stop
+        return training_step(state, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "training_step", step)
+        with pytest.raises(Stop):
+            train(broken, show=False)
+    assert saved(broken.out)["step"] == 4
+    train(broken, show=False)
+    assert equal(saved(broken.out), saved(unbroken.out))
+    one, two = (load_checkpoint(folder.out / "best.safetensors") for folder in (broken, unbroken))
+    assert equal(one.network.state_dict(), two.network.state_dict())
+    assert one.record["chosen_on"] == two.record["chosen_on"]
+
+
+def test_chance_of_a_step() -> None:
+    def drawn(*numbers: int) -> float:
+        seed_step(*numbers)
+        return float(torch.rand(()))
+
+    assert drawn(0, 5, 0) == drawn(0, 5, 0)
+    assert len({drawn(*numbers) for numbers in ((0, 5, 0), (1, 5, 0), (0, 6, 0), (0, 5, 1), (5, 0, 0))}) == 5
+
+
+def test_the_average_is_what_is_kept(data: Path, tmp_path: Path) -> None:
+    config = settings(data, steps=4, out=tmp_path, held_out_speakers=("ben",))
+    best = train(config, show=False)
+    assert best == tmp_path / "best.safetensors"
+    state = saved(tmp_path)
+    checkpoint = load_checkpoint(best)
+    for key, value in checkpoint.network.state_dict().items():
+        assert torch.equal(value, state["average"][key])
+    assert not torch.equal(state["average"]["cls"], state["network"]["cls"])
+    assert set(checkpoint.record["chosen_on"]) == {"val", "held-out"}
+    assert checkpoint.record["chosen_on"]["held-out"]["clips"] == 2  # with pixels: points alone choose nothing
+    assert checkpoint.record["speakers"] == ["anna"]
+    assert checkpoint.record["config"]["held_out_speakers"] == ["ben"]
+    assert "data" not in checkpoint.record["config"]
+
+
+def figures(error: float) -> dict[str, Evaluation]:
+    class Score:
+        wer = cer = error
+
+    return {"val": Evaluation(Score(), ("bin",), ("bin",))}  # type: ignore[arg-type]
+
+
+def test_the_best_checkpoint_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([0.5, 0.2, 0.4])
+    monkeypatch.setattr(loop, "choose", lambda *_: figures(next(errors)))
+    train(settings(data, steps=3, evaluate_every=1, out=tmp_path), show=False)
+    assert load_checkpoint(tmp_path / "best.safetensors").record["steps"] == 2
+    assert saved(tmp_path)["best"] == pytest.approx(0.22)
+    assert mean_error({}) == float("inf")
+
+
+def test_without_clips_to_choose_on_the_last_is_kept(tmp_path: Path) -> None:
+    only_train = prepare(tmp_path / "data", splits=("train",), clips=1)
+    best = train(settings(only_train, steps=4, evaluate_every=1, out=tmp_path / "run"), show=False)
+    assert load_checkpoint(best).record["steps"] == 4
+
+
+def test_choosing_leaves_the_training_alone(data: Path) -> None:
+    config = settings(data)
+    state, batches = made(config)
+    training_step(state, [batches[0]], config, CPU)
+    before = {key: value.clone() for key, value in state.network.state_dict().items()}
+    clips = [clip for clip in load_clips(data) if clip.split == "val"]
+    silent = [replace(clip, text="", words=()) for clip in clips]
+    found = choose(state, {"val": clips, "none": [], "silent": silent}, Alphabet.english(), CPU, config)
+    assert list(found) == ["val"]
+    assert equal(dict(state.network.state_dict()), before)
+
+
+def test_a_start_from_a_checkpoint_keeps_its_alphabet(data: Path, tmp_path: Path) -> None:
+    spoken = settings(data, steps=1, out=tmp_path / "one", word_symbols=50, word_symbol_count=1)
+    first = train(spoken, show=False)
+    alphabet = load_checkpoint(first).alphabet
+    assert alphabet.size > 29
+    second = train(settings(data, steps=1, out=tmp_path / "two", init=first), show=False)
+    assert load_checkpoint(second).alphabet == alphabet
+
+
+def test_clips_longer_than_the_network_reads_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = prepare(tmp_path / "data", clips=1)  # 38 frames; points alone 18
+    narrow = TINY.model_copy(update={"encoder": TINY.encoder.model_copy(update={"max_position_embeddings": 38})})
+    best = train(settings(mixed, steps=2, out=tmp_path / "run", network=narrow, drop_pixels=0.0))
+    assert "4 clips are longer than 37 frames and left out" in capsys.readouterr().out
+    assert load_checkpoint(best).record["clips"] == {"points": 2}
+    narrow = TINY.model_copy(update={"encoder": TINY.encoder.model_copy(update={"max_position_embeddings": 9})})
+    with pytest.raises(DataError, match="no clip of the split `train`"):
+        train(settings(mixed, steps=2, out=tmp_path / "other", network=narrow), show=False)
+
+
+def test_other_texts_in_the_same_folder_are_refused(data: Path, tmp_path: Path) -> None:
+    train(settings(data, steps=1, out=tmp_path / "run", word_symbols=50, word_symbol_count=1), show=False)
+    with pytest.raises(DataError, match="it was trained on other texts"):
+        train(settings(data, steps=2, out=tmp_path / "run"), show=False)
+
+
+def test_devices() -> None:
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+    for name in ("toaster", "cuda:99", "cpu:x"):
+        with pytest.raises(ConfigError, match="cannot be used here"):
+            pick_device(name)
+
+
+# -- speed ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_data_loader_is_three_times_as_fast_as_the_step(tmp_path: Path) -> None:
+    long = prepare(tmp_path / "data", splits=("train",), words=8, clips=3)  # 78 frames
+    config = TrainConfig(
+        data=(long,), steps=50, batch_pixels=6, batch_points=6, device="cpu", workers=0, curriculum_steps=0
+    )
+    clips = load_clips(long)
+    state = prepare_state(config, Alphabet.english(), WORDS, CPU)
+    batches = TrainingBatches(clips, config, Alphabet.english(), WORDS, crop_side_px=88)
+    assert state.network.config == PRESETS["small"]
+    ratios = []
+    for first in range(3):  # the machine may be busy with something else: the best of three
+        made_per_second = clips_per_second(batches, 4)  # from the second time on with films kept in memory
+        before = time.perf_counter()
+        training_step(state, [batches[first]], config, CPU)
+        ratios.append(made_per_second * (time.perf_counter() - before) / 12)
+    assert max(ratios) >= 3, ratios
