@@ -105,6 +105,7 @@ def _tensorboard(folder: Path, first: int, console: Console) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        console.print("TensorBoard is not installed, so no curves are kept; pip install 'lipread[train]' brings it")
+        sentence = "TensorBoard is not installed, so no curves are kept; pip install 'lipread[train]' brings it"
+        console.print(sentence, markup=False, soft_wrap=True)
         return None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1 if first else None)
