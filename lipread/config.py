@@ -119,6 +119,7 @@ class AugmentConfig(Config):
     point_noise: float = Field(0.008, ge=0)  # eye distances
     point_warp: float = Field(0.15, ge=0)  # relative change of mouth width, opening and slant
     sub_sentence: float = Field(0.25, ge=0, le=1)  # share of clips cut to some of their words
+    trim: float = Field(0.5, ge=0, le=1)  # share of clips whose silence at both ends is cut short (quicker, too)
     splice: float = Field(0.3, ge=0, le=1)  # share of clips with words taken from other clips of the speaker
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MARGIN_FRAMES = 8  # most silence and neighbouring speech kept beside a cut-out sentence part
 NEIGHBOUR_FRAMES = 2  # most of a neighbouring word in that, and never more than half of the word
+TRIMMED_FRAMES = (2, 13)  # of silence left at either end of a trimmed clip
 SILENCE_FRAMES = (6, 24)  # put before and after sentences that have none
 
 
@@ -81,11 +82,13 @@ class Composer:
         first, last = _part(len(clip.words), rng, config, step)
         splice = rng.random() < config.augment.splice
         swap = rng.random(len(clip.words)) < 0.5 if splice else np.zeros(len(clip.words), bool)
+        trim = rng.random() < config.augment.trim
+        lead, tail = rng.integers(*TRIMMED_FRAMES, 2) if trim else (clip.frames, clip.frames)
         pieces = []
         if first:
             pieces += _margin_before(clip, first, int(rng.integers(0, MARGIN_FRAMES + 1)))
         else:
-            pieces.append(Piece(clip, 0, clip.words[0].start))
+            pieces.append(Piece(clip, max(0, clip.words[0].start - int(lead)), clip.words[0].start))
         for place in range(first, last):
             source, index = clip, place
             if swap[place]:
@@ -98,7 +101,7 @@ class Composer:
         if last < len(clip.words):
             pieces += _margin_after(clip, last, int(rng.integers(0, MARGIN_FRAMES + 1)))
         else:
-            pieces.append(Piece(clip, clip.words[-1].end, clip.frames))
+            pieces.append(Piece(clip, clip.words[-1].end, min(clip.frames, clip.words[-1].end + int(tail))))
         return [piece for piece in pieces if piece.end > piece.start]
 
     def _silence(self, rng: np.random.Generator, *, ends: bool) -> Piece:
