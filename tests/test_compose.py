@@ -48,9 +48,11 @@ def never(clip: Clip) -> Array:
     raise AssertionError(f"{clip.name} was decoded")
 
 
-def settings(*, sub_sentence: float = 0.0, splice: float = 0.0, curriculum_steps: int = 0) -> TrainConfig:
+def settings(
+    *, sub_sentence: float = 0.0, splice: float = 0.0, trim: float = 0.0, curriculum_steps: int = 0
+) -> TrainConfig:
     return TrainConfig(
-        augment=AugmentConfig(sub_sentence=sub_sentence, splice=splice), curriculum_steps=curriculum_steps
+        augment=AugmentConfig(sub_sentence=sub_sentence, splice=splice, trim=trim), curriculum_steps=curriculum_steps
     )
 
 
@@ -321,3 +323,14 @@ def test_the_same_seed_gives_the_same_example() -> None:
     for one, two in zip(examples(clips, config, count=9), examples(clips, config, count=9), strict=True):
         assert (one.text, one.words) == (two.text, two.words)
         assert np.array_equal(one.points, two.points)
+
+
+def test_trimmed_clips_keep_their_words_and_a_little_silence() -> None:
+    words = (WordSpan(20, 25, "bin"), WordSpan(25, 30, "blue"))
+    clip = make_clip(0, words=words, text="bin blue")
+    low, high = compose.TRIMMED_FRAMES
+    for example in examples([clip], settings(trim=1.0), count=50):
+        places = [frame for _, frame in origins(example, [clip])]
+        assert places == list(range(places[0], places[-1] + 1))
+        assert low <= 20 - places[0] < high and low <= places[-1] + 1 - 30 < high
+        assert [places[w.start] for w in example.words] == [20, 25] and example.text == "bin blue"
