@@ -147,6 +147,7 @@ class TrainConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(5.0, gt=0)
     frame_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss from the word times
+    shape_loss: float = Field(1.0, ge=0)  # weight of telling the lip points from the pixels
     drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
     drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped
     ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential moving average of the weights, the one that is kept

@@ -86,8 +86,8 @@ def weights(state: State) -> Tensor:
 # -- one step ---------------------------------------------------------------------------------------------------------
 
 
-def test_losses_are_ctc_per_character_and_word_per_frame(data: Path) -> None:
-    config = quiet(data, frame_loss=0.7)
+def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> None:
+    config = quiet(data, frame_loss=0.7, shape_loss=0.3)
     state, batches = made(config)
     batch = batches[0]
     state.network.eval()
@@ -99,11 +99,18 @@ def test_losses_are_ctc_per_character_and_word_per_frame(data: Path) -> None:
         batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points
     )
     named = state.frame_words(states, batch.frame_labels)
+    shape = torch.zeros(len(batch.names))
+    for row in batch.use_pixels.nonzero()[:, 0].tolist():  # each clip alone, as the front-end sees it
+        only, length = slice(row, row + 1), int(batch.lengths[row])
+        assert batch.crops is not None
+        features = state.network.frontend(batch.crops[only, :length], torch.ones(1, length, dtype=torch.bool))
+        shape[row] = state.lip_shape(features, batch.points[only, :length], batch.lengths[only])[0]
+    assert (shape > 0).any()
     places = [0, *batch.target_lengths.cumsum(0).tolist()]
     for row, length in enumerate(batch.lengths.tolist()):
         target = batch.targets[places[row] : places[row + 1]]
         ctc = F.ctc_loss(log_probs[row, :length, None], target[None], [length], [len(target)], reduction="sum")
-        assert losses[row].item() == pytest.approx((ctc / len(target) + 0.7 * named[row]).item(), rel=1e-4)
+        assert losses[row].item() == pytest.approx((ctc / len(target) + 0.7 * named[row] + 0.3 * shape[row]).item(), rel=1e-4)
     alone = clip_losses(state, batch, config.model_copy(update={"frame_loss": 0.0}))
     assert (alone < losses).all()
 

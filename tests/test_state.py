@@ -14,7 +14,8 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import save_checkpoint
 from lipread.config import PRESETS, TrainConfig
 from lipread.errors import CheckpointError, DataError, OutputError
-from lipread.training.state import FrameWords, State, load_state, prepare_state, save_state
+from lipread.training.state import State, load_state, prepare_state, save_state
+from lipread.training.teachers import FrameWords
 from networks import tiny_network
 
 CPU = torch.device("cpu")

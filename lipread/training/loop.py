@@ -30,6 +30,7 @@ from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
+from lipread.training.teachers import captured_output
 
 
 def train(config: TrainConfig, *, show: bool = True) -> Path:
@@ -148,8 +149,8 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
-    """CTC loss per character plus the weighted word-per-frame loss, (B,)."""
-    with autocast(config.precision, batch.points.device):
+    """CTC loss per symbol plus the weighted losses of the teachers, (B,)."""
+    with autocast(config.precision, batch.points.device), captured_output(state.network.frontend) as features:
         states = state.network.encode(
             batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points
         )
@@ -157,6 +158,10 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
         losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
         if config.frame_loss:
             losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
+        if config.shape_loss and features:
+            with_pixels = batch.use_pixels.nonzero()[:, 0]
+            shape = state.lip_shape(features[0], batch.points[with_pixels], batch.lengths[with_pixels])
+            losses = losses.index_add(0, with_pixels, config.shape_loss * shape.to(losses.dtype))
     return losses
 
 

@@ -1,6 +1,4 @@
 """What a training is made of at one moment: made at step 0, saved, and loaded to go on.
-
-Shapes: B clips, T frames, D features.
 """
 
 from __future__ import annotations
@@ -12,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from lipread.alphabet import Alphabet
@@ -23,23 +20,7 @@ from lipread.errors import DataError
 from lipread.model.network import LipNetwork
 from lipread.outputs import written_whole
 from lipread.training.schedule import WeightAverage, parameter_groups
-
-
-class FrameWords(nn.Module):
-    """Names the word of each frame, from the joined streams and from the encoder's last layer; only in training."""
-
-    def __init__(self, width: int, words: int) -> None:
-        super().__init__()
-        self.early, self.late = nn.Linear(width, words + 1), nn.Linear(width, words + 1)
-
-    def forward(self, states: list[Tensor], labels: Tensor) -> Tensor:
-        """Hidden states (B, 1 + T, D), word numbers (B, T), -100 not counted -> mean cross-entropy of a clip (B,)."""
-        count = (labels >= 0).sum(1).clamp_min(1)
-        total = torch.zeros(len(labels), device=labels.device)
-        for head, state in ((self.early, states[0]), (self.late, states[-1])):
-            logits = head(state[:, 1:]).float().transpose(1, 2)  # (B, words, T)
-            total = total + F.cross_entropy(logits, labels, ignore_index=-100, reduction="none").sum(1) / count
-        return total / 2
+from lipread.training.teachers import FrameWords, LipShape
 
 
 @dataclass
@@ -48,6 +29,7 @@ class State:
 
     network: LipNetwork
     frame_words: FrameWords
+    lip_shape: LipShape
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
     average: WeightAverage
@@ -68,11 +50,12 @@ def prepare_state(
     if config.freeze_frontend:
         network.frontend.requires_grad_(False)
     frame_words = FrameWords(config.network_config.encoder.hidden_size, len(vocabulary)).to(device)
-    groups = parameter_groups(nn.ModuleList([network, frame_words]), config.weight_decay)
+    lip_shape = LipShape(network.frontend.features, config.network_config.geometry.points).to(device)
+    groups = parameter_groups(nn.ModuleList([network, frame_words, lip_shape]), config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
     scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
     average = WeightAverage(network, config.ema_decay)
-    return State(network, frame_words, optimizer, scaler, average, (*alphabet.symbols, *vocabulary))
+    return State(network, frame_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary))
 
 
 def save_state(state: State, path: Path) -> None:
@@ -80,6 +63,7 @@ def save_state(state: State, path: Path) -> None:
     whole: dict[str, Any] = {
         "network": state.network.state_dict(),
         "frame_words": state.frame_words.state_dict(),
+        "lip_shape": state.lip_shape.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "average": state.average.state_dict(),
@@ -102,6 +86,7 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
             raise ValueError("it was trained on other texts")
         state.network.load_state_dict(whole["network"])
         state.frame_words.load_state_dict(whole["frame_words"])
+        state.lip_shape.load_state_dict(whole["lip_shape"])
         state.optimizer.load_state_dict(whole["optimizer"])
         state.scaler.load_state_dict(whole["scaler"])
         state.average.load_state_dict(whole["average"])

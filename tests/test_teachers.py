@@ -1,0 +1,54 @@
+"""Teachers against hand-made numbers; the word teacher is tested with the state that holds it (tests/test_state.py)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lipread.model.geometry_frontend import geometry_features
+from lipread.training.teachers import LipShape, captured_output
+
+
+def test_lip_shape_by_hand() -> None:
+    torch.manual_seed(0)
+    head = LipShape(6, 9)
+    points, lengths = 0.1 * torch.randn(2, 5, 9, 2), torch.tensor([5, 3])
+    points[0, 2] = float("nan")  # no face: does not count
+    points[1, 3:] = float("nan")
+    features = torch.randn(8, 6)
+    losses = head(features, points, lengths)
+    valid = torch.arange(5)[None] < lengths[:, None]
+    target = geometry_features(points, valid)[..., :-1]
+    told = head.linear(features)
+    first = [F.smooth_l1_loss(told[frame], target[0, frame]) for frame in (0, 1, 3, 4)]
+    second = [F.smooth_l1_loss(told[5 + frame], target[1, frame]) for frame in range(3)]
+    assert losses.tolist() == pytest.approx([float(sum(first).detach()) / 4, float(sum(second).detach()) / 3], rel=1e-5)
+
+
+def test_lip_shape_without_a_face_is_zero() -> None:
+    head = LipShape(4, 9)
+    assert head(torch.randn(3, 4), torch.full((1, 3, 9, 2), float("nan")), torch.tensor([3])).tolist() == [0.0]
+
+
+def test_lip_shape_can_be_learned() -> None:
+    torch.manual_seed(1)
+    head, points = LipShape(37, 9), 0.1 * torch.randn(4, 20, 9, 2)
+    lengths = torch.full((4,), 20)
+    features = geometry_features(points, torch.ones(4, 20, dtype=torch.bool)).flatten(0, 1)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    before = float(head(features, points, lengths).mean())
+    for _ in range(200):
+        optimizer.zero_grad()
+        head(features, points, lengths).mean().backward()
+        optimizer.step()
+    assert float(head(features, points, lengths).mean()) < 0.1 * before
+
+
+def test_outputs_are_captured_only_inside_the_block() -> None:
+    module = nn.Linear(2, 3)
+    with captured_output(module) as seen:
+        out = module(torch.ones(1, 2))
+    module(torch.ones(1, 2))
+    assert len(seen) == 1 and seen[0] is out
