@@ -110,7 +110,8 @@ def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> N
     for row, length in enumerate(batch.lengths.tolist()):
         target = batch.targets[places[row] : places[row + 1]]
         ctc = F.ctc_loss(log_probs[row, :length, None], target[None], [length], [len(target)], reduction="sum")
-        assert losses[row].item() == pytest.approx((ctc / len(target) + 0.7 * named[row] + 0.3 * shape[row]).item(), rel=1e-4)
+        expected = ctc / len(target) + 0.7 * named[row] + 0.3 * shape[row]
+        assert losses[row].item() == pytest.approx(expected.item(), rel=1e-4)
     alone = clip_losses(state, batch, config.model_copy(update={"frame_loss": 0.0}))
     assert (alone < losses).all()
 
