@@ -304,7 +304,7 @@ def only_run(out: Path) -> Iterator[None]:
         except ImportError:  # Windows
             pass
         except OSError as error:
-            raise DataError(f"{out}: another run is preparing clips there; wait for it to end") from error
+            raise DataError(f"{out}: another run is at work there; wait for it to end") from error
         for part in [*out.glob(".*.part"), *out.glob("*/.*.part")]:
             part.unlink(missing_ok=True)
         yield

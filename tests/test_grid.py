@@ -1,18 +1,21 @@
-"""GRID's own layout and folders with tables: what is read, what is refused, and the whole way for real clips."""
+"""The whole way from a corpus to a prepared folder for real clips, what is refused, and the command."""
 
 from __future__ import annotations
 
 import csv
+import io
+import zipfile
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from file_server import breaks_after, serving
 from lipread import cli
 from lipread.audio import read_audio
 from lipread.data import grid
-from lipread.data.grid import prepare_grid, read_alignment, read_corpus, sentence_of_name, train_text
+from lipread.data.grid import prepare_grid, train_text
 from lipread.data.lip_points import sentence_key
 from lipread.errors import ConfigError, DataError
 from lipread.mouth import read_crops
@@ -79,124 +82,15 @@ def test_official_layout(official: Path, grid_dir: Path, tmp_path: Path) -> None
 
 
 def test_command(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["prepare", "grid", str(official), str(tmp_path)]
+    arguments = ["prepare", "grid", str(official), str(tmp_path), "--protocol", "unseen"]
     assert cli.main([*arguments, "--speakers", "s2", "--limit", "1", "--processes", "1"]) == 0
     assert "1 clips prepared, 0 kept, 0 left out" in capsys.readouterr().out
     assert cli.main([*arguments, "--speakers", "s2", "--no-landmarks"]) == 0
     assert "0 clips prepared, 1 kept" in capsys.readouterr().out
     assert cli.main([*arguments, "--speakers", "s3"]) == 1
     assert "has no speaker 's3'; it has s1, s2" in capsys.readouterr().err
-
-
-def test_alignment_times(tmp_path: Path) -> None:
-    path = touch(tmp_path / "a.align", "0 23750 sil\n23750 29500 BIN\n\n29500 34000 sp\n34000 74500 blue\n")
-    assert read_alignment(path) == ((0, 0.95, "sil"), (0.95, 1.18, "bin"), (1.18, 1.36, "sp"), (1.36, 2.98, "blue"))
-
-
-@pytest.mark.parametrize("line", ["bin 0 100", "0 100", "100 0 bin", "-5 100 bin", "0.1 0.2 bin"])
-def test_damaged_alignment(line: str, tmp_path: Path) -> None:
-    path = touch(tmp_path / "a.align", f"0 0 sil\n{line}\n")
-    with pytest.raises(DataError, match="a.align, line 2"):
-        read_alignment(path)
-
-
-def test_layouts_are_found(tmp_path: Path) -> None:
-    """The alignments of each speaker in another place; names differ in case; other folders are passed by."""
-    touch(tmp_path / "s1" / "bbaf2n.mpg")
-    touch(tmp_path / "s1" / "align" / "bbaf2n.align", "0 5 bin\n")
-    touch(tmp_path / "S2" / "video" / "mpg_6000" / "bbaf2n.MPG")
-    touch(tmp_path / "alignments" / "S2" / "bbaf2n.align", "0 5 blue\n")
-    touch(tmp_path / "s34" / "bbaf2n.mpg")
-    touch(tmp_path / "align" / "s34" / "bbaf2n.align", "0 5 at\n")
-    touch(tmp_path / "s35" / "bbaf2n.mpg")
-    touch(tmp_path / "s1" / "._bbaf2n.mpg")
-    touch(tmp_path / "s1" / "notes.txt")
-    jobs = {job.name: job for job in read_corpus(tmp_path)}
-    assert {name: job.text for name, job in jobs.items()} == {
-        "s1_bbaf2n": "bin", "s2_bbaf2n": "blue", "s34_bbaf2n": "at"
-    }
-    assert jobs["s2_bbaf2n"].video == tmp_path / "S2" / "video" / "mpg_6000" / "bbaf2n.MPG"
-    assert jobs["s1_bbaf2n"].frames == 75
-
-
-def test_alignments_of_a_single_speaker(tmp_path: Path) -> None:
-    touch(tmp_path / "s1" / "bbaf2n.mpg")
-    touch(tmp_path / "align" / "bbaf2n.align", "0 5 bin\n")
-    assert read_corpus(tmp_path)[0].text == "bin"
-    touch(tmp_path / "s2" / "bbaf2n.mpg")  # whose is it now?
-    assert {job.text for job in read_corpus(tmp_path)} == {"bin blue at f two now"}
-
-
-def test_missing_and_doubtful_parts(tmp_path: Path) -> None:
-    for name in ("bbaf2n", "bbaf3s", "holiday"):
-        touch(tmp_path / "s1" / f"{name}.mpg")
-    touch(tmp_path / "s1" / "align" / "bbaf2n.align", "0 5 bin\n5 9 red\n")
-    touch(tmp_path / "s1" / "align" / "lwbz1a.align", "0 5 lay\n")
-    touch(tmp_path / "s1" / "align" / "bbaf3s.align", "what is this\n")
-    jobs = {job.name: job for job in read_corpus(tmp_path)}
-    assert jobs["s1_lwbz1a"].video is None
-    assert jobs["s1_holiday"].text == ""
-    assert jobs["s1_bbaf3s"].text == "bin blue at f three soon" and jobs["s1_bbaf3s"].words == ()
-    assert "line 1" in jobs["s1_bbaf3s"].doubts[0]
-    assert jobs["s1_bbaf2n"].text == "bin red"
-    assert jobs["s1_bbaf2n"].doubts == ("its alignment says 'bin red', its name 'bin blue at f two now'",)
-
-
-def test_names_say_their_sentence(grid_dir: Path) -> None:
-    for row in rows(grid_dir / "manifest.tsv"):
-        assert sentence_of_name(row["clip"].split("_")[1]) == row["text"]
-    for name in ("", "bbaf2", "bbaw2n", "xbaf2n", "bbaf0n", "bbaf2nn"):
-        assert sentence_of_name(name) is None
-
-
-def test_split_lists_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def published(speaker: str, name: str, protocol: str) -> str:
-        return "test" if (speaker, protocol) == ("s1", "unseen") else "train"
-
-    monkeypatch.setattr(grid, "published_split", published)
-    for speaker in ("s1", "s2"):
-        touch(tmp_path / speaker / "bbaf2n.mpg")
-    assert [job.split for job in read_corpus(tmp_path, protocol="unseen")] == ["test", "train"]
-    assert [job.split for job in read_corpus(tmp_path)] == ["train", "train"]
-
-
-def test_own_folder(tmp_path: Path) -> None:
-    """Only clip and text are needed, the videos may be of any kind, and each person is a stranger."""
-    touch(tmp_path / "clips" / "me.webm")
-    touch(tmp_path / "clips" / "you.MOV")
-    touch(tmp_path / "manifest.tsv", 'text\tclip\thello "world"\tme\n'.replace("\thello", "\nhello") + "bye\tyou\n")
-    me, you = read_corpus(tmp_path)
-    assert (me.name, me.speaker, me.split, me.text, me.frames) == ("me", "me", "train", 'hello "world"', None)
-    assert me.video == tmp_path / "clips" / "me.webm" and you.video == tmp_path / "clips" / "you.MOV"
-
-
-@pytest.mark.parametrize(
-    ("table", "shown"),
-    [
-        ("clip\tsplit\na\ttrain\n", "no column text"),
-        ("clip,text\na,b\n", "separated by tabs"),
-        ("clip\ttext\n../a\tb\n", "line 2: clip='../a' is no plain file name"),
-        ("clip\ttext\n\tb\n", "line 2: clip=''"),
-        ("clip\ttext\na\tb\na\tc\n", "line 3: clip='a' is there twice"),
-        ("clip\ttext\n", "lists no clip"),
-        ("", "no column clip, text"),
-    ],
-)
-def test_bad_manifest(table: str, shown: str, tmp_path: Path) -> None:
-    touch(tmp_path / "manifest.tsv", table)
-    with pytest.raises(DataError, match=shown):
-        read_corpus(tmp_path)
-
-
-def test_bad_tables(tmp_path: Path) -> None:
-    touch(tmp_path / "manifest.tsv", "clip\ttext\na\tb\n")
-    touch(tmp_path / "words.tsv", "clip\tstart_s\tend_s\tword\na\tnow\t1\tb\n")
-    with pytest.raises(DataError, match="words.tsv, line 2: a time is not a number"):
-        read_corpus(tmp_path)
-    (tmp_path / "manifest.tsv").write_bytes(b"clip\ttext\na\t\xff\xfe\n")
-    (tmp_path / "words.tsv").unlink()
-    with pytest.raises(DataError, match="UTF-8"):
-        read_corpus(tmp_path)
+    assert cli.main([*arguments, "--protocol", "overlapped"]) == 1
+    assert "the published list of held-out clips is not there" in capsys.readouterr().err
 
 
 def test_neither_layout(tmp_path: Path) -> None:
@@ -249,3 +143,50 @@ def test_recipes_carry_no_media() -> None:
     folder = Path(grid.__file__).parent
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert suffixes <= {".py", ".md", ".tsv", ".txt", ".json", ""}
+
+
+def test_program(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grid.main(["prepare", str(official), str(tmp_path), "--protocol", "unseen", "--speakers", "s9"]) == 1
+    assert "has no speaker 's9'" in capsys.readouterr().err
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        address = server.describe("/record", {"s1.zip": b"no zip"})
+        assert grid.main(["download", str(tmp_path), "--address", address, "--speakers", "s2"]) == 1
+        assert "the record has no video of speaker 's2'; it has s1" in capsys.readouterr().err
+        assert grid.main(["download", str(tmp_path), "--address", address]) == 1
+    assert "cannot be unpacked" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        grid.main(["fly"])
+
+
+def test_downloaded_and_prepared(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record with two speakers on this machine, through both commands; the splits are the published ones."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    parts = {"s1": b"", "s2": b"", "alignments": b""}
+    for name in parts:
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            for path in sorted((official / name).rglob("*.*")):
+                archive.write(path, path.relative_to(official))
+        parts[name] = data.getvalue()
+    corpus = tmp_path / "GRID"
+    with serving() as server:
+        address = server.describe("/record", {f"{name}.zip": content for name, content in parts.items()})
+        server.faults["/files/s1.zip"] = [breaks_after(5000)]
+        assert grid.main(["download", str(corpus), "--address", address]) == 0
+    assert "3 files fetched, 0 kept" in capsys.readouterr().out
+    options = "--protocol", "unseen", "--limit", "1", "--processes", "1"
+    assert grid.main(["prepare", str(corpus), str(tmp_path / "out"), *options]) == 0
+    row, = rows(tmp_path / "out" / "manifest.tsv")
+    assert (row["clip"], row["split"], row["streams"]) == ("s1_bbaf2n", "unseen", "crops,points,sound")
+    assert len(rows(tmp_path / "out" / "words.tsv")) >= 6
+
+
+def test_split_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(grid, "fetch_overlapped", lambda root: root / "overlapped.txt")
+    assert grid.main(["split-list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "overlapped.txt")
