@@ -131,7 +131,7 @@ def prepare_grid_command(
     splits: Annotated[str | None, typer.Option(help="Only these: a comma list such as train,val.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, and points-only sentences.")] = None,
     landmarks: Annotated[bool, typer.Option(help="Take landmarks/*.npz too, lip points without pixels.")] = True,
-    protocol: Annotated[str, typer.Option(help="Published split of GRID: overlapped or unseen.")] = "overlapped",
+    protocol: Annotated[str, typer.Option(help="Published split of GRID: overlapped or unseen.")] = "unseen",
     processes: Processes = ALL_CORES,
 ) -> None:
     """Prepare the clips and lip points of the GRID corpus; what is there already is kept."""
