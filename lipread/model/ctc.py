@@ -1,4 +1,4 @@
-"""Encoder states -> log-probabilities of characters; the CTC loss.
+"""Encoder states -> log-probabilities of symbols; the CTC loss.
 
 Shapes: B clips, T frames, V symbols (blank = 0), D features.
 Source: Graves et al. 2006 (ICML), connectionist temporal classification.

@@ -1,4 +1,4 @@
-"""Mouth crops and lip points -> log-probabilities of characters at 25 Hz.
+"""Mouth crops and lip points -> log-probabilities of symbols at 25 Hz.
 
 Shapes: B clips, T frames, H x W pixels, P points, V symbols (blank = 0), D features.
 """
