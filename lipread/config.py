@@ -72,6 +72,7 @@ class EncoderConfig(Config):
 class NetworkConfig(Config):
     """The whole network."""
 
+    streams: tuple[Literal["pixels", "points"], ...] = Field(("pixels", "points"), min_length=1)  # what it looks at
     frontend: FrontendConfig = FrontendConfig()
     geometry: GeometryConfig = GeometryConfig()
     encoder: EncoderConfig = EncoderConfig()

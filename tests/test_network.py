@@ -64,6 +64,14 @@ def test_streams_absent_per_clip_equal_the_network_given_one_stream() -> None:
     assert bool(torch.isfinite(mixed[3]).all())  # neither: says nothing useful, but breaks nothing
 
 
+@pytest.mark.parametrize("stream", ["pixels", "points"])
+def test_a_network_looks_only_at_its_streams(stream: str) -> None:
+    both = tiny_network()
+    one = tiny_network(TINY.model_copy(update={"streams": (stream,)}))
+    clip = padded(clips_of(6))
+    assert torch.equal(read(one, *clip, "both"), read(both, *clip, stream))
+
+
 def test_a_stream_that_no_clip_uses_is_the_same_as_none() -> None:
     network = tiny_network()
     crops, points, lengths = padded(clips_of(5, 4))

@@ -66,6 +66,8 @@ class LipNetwork(nn.Module):
         """Hidden states (B, 1 + T, D), [CLS] first: the embeddings, then after each layer. Arguments as `forward`."""
         frames = self._frames(crops, points)
         valid = valid_frames(lengths, frames)
+        crops = crops if "pixels" in self.config.streams else None  # a stream that was not trained is not looked at
+        points = points if "points" in self.config.streams else None
         with_pixels, with_points = _owners(crops, use_pixels, lengths), _owners(points, use_points, lengths)
         in_step = self.training and several_processes()  # BatchNorm adds up over processes: all run all front-ends
         streams: dict[str, tuple[Tensor, Tensor]] = {}
