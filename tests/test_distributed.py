@@ -98,7 +98,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     folder = tmp_path_factory.mktemp("two")
     prepare(folder / "data", splits=("train",))
     context = mp.start_processes(one_of_two, args=(str(folder),), nprocs=2, join=False, start_method="spawn")
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not context.join(timeout=5):
         if time.monotonic() > deadline:
             for process in context.processes:
