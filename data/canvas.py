@@ -47,7 +47,7 @@ class Canvas:
         """Smooth noise of mean 0 and deviation 1, (H, W); `across` and `along` (up and down) are its grain in units."""
         across_px, along_px = across * self.scale, (along or across) * self.scale
         step = max(1, int(min(across_px, along_px) / 2))  # coarse noise is made small and enlarged
-        small = rng.standard_normal((self.size[1] // step + 2, self.size[0] // step + 2)).astype(np.float32)
+        small: Array = rng.standard_normal((self.size[1] // step + 2, self.size[0] // step + 2)).astype(np.float32)
         sigma = max(across_px / step, 0.3), max(along_px / step, 0.3)
         small = cv2.GaussianBlur(small, (0, 0), sigmaX=sigma[0], sigmaY=sigma[1])
         grown = cv2.resize(small, self.size, interpolation=cv2.INTER_LINEAR)
@@ -56,7 +56,7 @@ class Canvas:
     def filled(self, outline: Array, soft: float = 0.3) -> Array:
         """Mask 0..1 of a closed outline (N, 2) in units; `soft` blurs its edge, units."""
         mask = np.zeros((self.size[1], self.size[0]), np.uint8)
-        cv2.fillPoly(mask, [self.pixels(outline)], 255, cv2.LINE_AA, shift=_FRACTION_BITS)
+        cv2.fillPoly(mask, [self.pixels(outline)], (255,), cv2.LINE_AA, shift=_FRACTION_BITS)
         return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), soft * self.scale + 0.1))
 
     def stroke(self, picture: Array, line: Array, colour: object, thick: float) -> None:
@@ -67,7 +67,7 @@ class Canvas:
 
     def pixels(self, points: Array) -> Array:
         """Points in units as OpenCV takes them with `shift`."""
-        return np.round((points - [LEFT, TOP]) * self.scale * 2**_FRACTION_BITS).astype(np.int32)
+        return np.asarray(np.round((points - [LEFT, TOP]) * self.scale * 2**_FRACTION_BITS), np.int32)
 
     def brightness(self, light: Array, x: float, y: float) -> float:
         """The light at a point in units."""
