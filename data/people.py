@@ -1,6 +1,8 @@
-"""Random numbers -> a drawn person, the shape of their mouth, and the camera before them.
+"""A seed -> who is drawn, and by which camera.
 
-Face coordinates: origin between the eyes, unit = distance of the eye centres, x right and y down in the picture.
+Lengths are in units of the mouth crop's reference face (`lipread.mouth.REFERENCE`), in which the eye centres are 54.3
+apart: one unit is about 1.15 mm. Origin between the eyes, x right and y down in the picture. Colours are RGB 0..255.
+Typical measures are those of eight people of the GRID corpus as the face mesh sees them.
 """
 
 from __future__ import annotations
@@ -9,154 +11,140 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipread.data.visemes import SHAPE
+from lipread.mouth import REFERENCE
 from lipread.values import Array
 
-WIDTH_PX, HEIGHT_PX = 360, 288  # of a picture, unless said otherwise
+ORIGIN = REFERENCE[:2].mean(axis=0)  # of these coordinates in the reference canvas
+EYE_X = float(REFERENCE[1, 0] - REFERENCE[0, 0]) / 2
+_PALE, _BROWN, _DARK = np.array([238, 198, 172.0]), np.array([186, 134, 98.0]), np.array([92, 60, 44.0])
+_BLACK_HAIR, _FAIR_HAIR, _GREY_HAIR = np.array([24, 20, 18.0]), np.array([150, 112, 66.0]), np.array([140, 138, 132.0])
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One drawn person, all lengths in eye distances, colours RGB 0..255."""
+    """Shape and colours of one drawn head, and how far its lips go."""
 
     skin: Array
     lip: Array
     hair: Array
-    eye: Array
-    face_width: float
-    jaw_width: float
+    iris: Array
+    teeth: Array
+    shirt: Array
+    face_width: float  # half, at the cheekbones
+    jaw_width: float  # share of the usual
     chin_y: float
-    nose_y: float
-    nose_width: float
+    nose_y: float  # base
+    nose_width: float  # half
+    nose_height: float
     mouth_y: float
-    mouth_width: float
+    mouth_width: float  # half, inner corners
     upper_lip: float
     lower_lip: float
+    incisors: float  # edge of the upper teeth below the mouth line
+    overbite: float
+    tooth_gap: float  # darkness of the lines between teeth, 0..1
+    jaw_drop: float  # at the widest vowel
+    skew: float  # one corner lower than the other
     brow_y: float
-    beard: float  # 0 for none, up to 1; likewise the moustache
+    brow: float  # thickness
+    eye_height: float
+    hair_style: str
+    beard: float  # density 0..1
     moustache: float
-    long_hair: bool
-    fringe: float
-    asymmetry: float  # how much lower the mouth's corner at +x is than its middle
-    teeth: Array
-    opening: float  # how far this person opens the mouth
+    folds: float  # depth of the folds beside the mouth
+    blotches: float
+    glasses: bool
+    texture_seed: int
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Identity:
         """A random person."""
         tone = rng.random()
-        skin = (1 - tone) * np.array([243, 208, 182.0]) + tone * np.array([92, 58, 40.0]) + rng.normal(0, 6, 3)
-        lip = skin * rng.uniform(0.62, 0.92) + np.array([rng.uniform(5, 45), 0, rng.uniform(0, 12)])
-        man = rng.random() < 0.5
-        return cls(  # the order of these lines is part of what a seed means
-            skin=skin.clip(20, 255),
-            lip=lip.clip(20, 255),
-            hair=rng.uniform(15, 150) * np.array([1, 0.85, 0.7]) + rng.normal(0, 8, 3),
-            eye=rng.uniform(30, 120, 3),
-            face_width=rng.uniform(1.05, 1.25),
-            jaw_width=rng.uniform(0.6, 0.85),
-            chin_y=rng.uniform(1.72, 1.98),
-            nose_y=rng.uniform(0.72, 0.82),
-            nose_width=rng.uniform(0.24, 0.34),
-            mouth_y=rng.uniform(1.13, 1.24),
-            mouth_width=rng.uniform(0.36, 0.46),
-            upper_lip=rng.uniform(0.05, 0.11),
-            lower_lip=rng.uniform(0.08, 0.15),
-            brow_y=rng.uniform(-0.36, -0.26),
-            beard=rng.uniform(0.3, 0.9) if man and rng.random() < 0.4 else 0.0,
-            moustache=rng.uniform(0.3, 0.9) if man and rng.random() < 0.35 else 0.0,
-            long_hair=not man and rng.random() < 0.8,
-            fringe=rng.uniform(0.25, 0.6),
-            asymmetry=rng.normal(0, 0.012),
-            teeth=np.array([235, 228, 210.0]) * rng.uniform(0.75, 1.0),
-            opening=rng.uniform(0.28, 0.42),
-        )
+        skin = _between(_PALE, _BROWN, tone * 2) if tone < 0.5 else _between(_BROWN, _DARK, tone * 2 - 1)
+        skin = skin * rng.uniform(0.92, 1.06) + rng.normal(0, 4, 3)
+        paint = rng.uniform(0.0, 1.0) ** 2  # lipstick
+        lip = skin * np.array([0.96, 0.76, 0.78]) * rng.uniform(0.84, 1.02) + paint * np.array([18, -38, -26])
+        hair = _between(_BLACK_HAIR, _FAIR_HAIR, rng.random() ** 1.5) if rng.random() > 0.15 else _GREY_HAIR
+        man = bool(rng.random() < 0.5)
+        bearded = man and rng.random() < 0.45
+        styles = ("short", "fringe", "bald", "curly") if man else ("long", "fringe", "curly", "long")
 
+        def about(mean: float, deviation: float) -> float:
+            return float(mean + deviation * np.clip(rng.normal(), -2.2, 2.2))
 
-@dataclass(frozen=True)
-class Mouth:
-    """A person's mouth at one moment.
-
-    Attributes:
-        open, spread, round, press, bite, tongue, teeth: the mouth shape, see `visemes.SHAPE`.
-        half: half its width; gap: between the lips in the middle; upper, lower: how thick the lips are; jaw: how far
-            the chin has gone down; y: of the corners. All in eye distances, as is `asymmetry`.
-    """
-
-    open: float
-    spread: float
-    round: float
-    press: float
-    bite: float
-    tongue: float
-    teeth: float
-    half: float
-    gap: float
-    upper: float
-    lower: float
-    jaw: float
-    y: float
-    asymmetry: float
-
-    @classmethod
-    def formed(cls, person: Identity, shape: Array) -> Mouth:
-        """The mouth of a person who makes a shape (7,)."""
-        s = dict(zip(SHAPE, shape.tolist(), strict=True))
-        thick = (1 - 0.45 * s["press"]) * (1 + 0.30 * s["round"]) * (1 - 0.12 * s["spread"])
-        opened = max(0.0, s["open"])
+        # fmt: off
         return cls(
-            **s,
-            half=person.mouth_width * (1 + 0.20 * s["spread"] - 0.34 * s["round"]),
-            gap=person.opening * opened * (1 - 0.35 * s["round"]) * (1 - 0.6 * s["bite"]),
-            upper=person.upper_lip * thick,
-            lower=person.lower_lip * thick * (1 - 0.35 * s["bite"]),
-            jaw=0.20 * opened,
-            y=person.mouth_y + 0.05 * opened,
-            asymmetry=person.asymmetry,
+            skin=skin.clip(30, 250), lip=lip.clip(25, 240), hair=(hair + rng.normal(0, 5, 3)).clip(5, 250),
+            iris=_between(np.array([60, 40, 25]), np.array([90, 120, 140]), rng.random()),
+            teeth=np.array([238, 230, 212]) * rng.uniform(0.82, 1.0), shirt=rng.uniform(15, 225, 3),
+            face_width=rng.uniform(57, 66), jaw_width=rng.uniform(0.9, 1.1), chin_y=about(103, 4),
+            nose_y=about(42, 1.8), nose_width=rng.uniform(13, 18.5), nose_height=rng.uniform(10, 19),
+            mouth_y=about(63, 2), mouth_width=about(20, 1.6), upper_lip=rng.uniform(4.0, 9.0),
+            lower_lip=rng.uniform(6.5, 12.0), incisors=rng.uniform(0.2, 2.6), overbite=rng.uniform(0.5, 2.2),
+            tooth_gap=rng.uniform(0.1, 0.5), jaw_drop=rng.uniform(11, 22), skew=about(0, 0.5),
+            brow_y=rng.uniform(-21, -15), brow=rng.uniform(3, 7), eye_height=rng.uniform(3.2, 5.0),
+            hair_style=str(rng.choice(styles)),
+            beard=rng.uniform(0.2, 1.0) if bearded and rng.random() < 0.75 else 0.0,
+            moustache=rng.uniform(0.3, 1.0) if bearded and rng.random() < 0.8 else 0.0,
+            folds=rng.uniform(0, 1) ** 1.5, blotches=rng.uniform(0.2, 1.0), glasses=bool(rng.random() < 0.2),
+            texture_seed=int(rng.integers(2**31)),
         )
-
-    def inner_edges(self, x: Array) -> tuple[Array, Array]:
-        """Where the lips part: y of the upper and of the lower lip at x in -1..1 of the half width."""
-        arch = (1 - np.abs(x) ** 2.2).clip(0)
-        corner = self.y + self.asymmetry * x
-        return corner - 0.34 * self.gap * arch, corner + 0.66 * self.gap * arch
+        # fmt: on
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a clip is filmed from and how well; angles in radians."""
+    """Where a clip is filmed from, in which light, and how well.
 
-    scale_px: float  # eye distance in the picture
+    Attributes:
+        scale_px: pixels per unit.
+        centre_px: where the point between the eyes is.
+        roll, yaw, pitch: mean pose, radians.
+        sway: (5, 3): amplitude, frequency (Hz), phase of slow changes of x, y (px), roll, yaw, pitch.
+        light: direction towards the light (x, y, z), length = strength; `ambient` is the rest.
+        gain, gamma: tone curve.
+        blur_px, noise: standard deviations, pixels and grey levels.
+        jpeg: quality of a compression before all others, 0 for none.
+        background: two colours, RGB.
+    """
+
+    scale_px: float
     centre_px: Array
     roll: float
     yaw: float
     pitch: float
-    sway: Array  # amplitudes of the slow head movement: x, y (px), roll, yaw
-    sway_phase: Array
-    light_direction: float
-    light: float
-    gain: float
+    sway: Array
+    light: Array
+    ambient: float
+    gain: Array
     gamma: float
     blur_px: float
     noise: float
+    jpeg: int
     background: Array
 
     @classmethod
     def draw(cls, rng: np.random.Generator, width: int, height: int) -> Camera:
         """A random camera for pictures of this size."""
-        return cls(  # the order of these lines is part of what a seed means
-            scale_px=rng.uniform(0.15, 0.23) * height,
-            centre_px=np.array([width * rng.uniform(0.42, 0.58), height * rng.uniform(0.36, 0.46)]),
-            roll=rng.normal(0, 0.04),
-            yaw=rng.normal(0, 0.12),
-            pitch=rng.normal(0, 0.06),
-            sway=np.abs(rng.normal(0, 1, 4)) * np.array([1.5, 1.0, 0.012, 0.03]),
-            sway_phase=rng.uniform(0, 2 * np.pi, 4),
-            light_direction=rng.uniform(0, 2 * np.pi),
-            light=rng.uniform(0.05, 0.45),
-            gain=rng.uniform(0.75, 1.15),
-            gamma=rng.uniform(0.8, 1.25),
-            blur_px=rng.uniform(0.3, 0.9) * height / HEIGHT_PX,
-            noise=rng.uniform(0.5, 4.0),
-            background=rng.uniform(20, 230, 3),
+        side = min(width * 0.8, height)
+        scale = side / 288 * float(np.exp(rng.uniform(np.log(0.72), np.log(1.15))))
+        slack = np.maximum([width - 150 * scale, height - 225 * scale], 0) / 2
+        centre = np.array([width / 2, height / 2 - 5 * scale]) + rng.uniform(-0.6, 0.6, 2) * slack
+        amplitude = np.abs(rng.normal(0, 1, 5)) * np.array([2.0 * scale, 1.5 * scale, 0.012, 0.03, 0.02])
+        direction = np.array([rng.normal(0, 0.7), rng.uniform(-1.0, 0.15), 1.0])
+        strength = rng.uniform(0.25, 0.8)
+        background = rng.uniform(15, 235, (2, 3))
+        return cls(
+            scale_px=scale, centre_px=centre, roll=rng.normal(0, 0.045),
+            yaw=float(np.clip(rng.normal(0, 0.11), -0.25, 0.25)),
+            pitch=float(np.clip(rng.normal(0, 0.07), -0.16, 0.16)),
+            sway=np.column_stack([amplitude, rng.uniform(0.1, 0.7, 5), rng.uniform(0, 2 * np.pi, 5)]),
+            light=direction / np.linalg.norm(direction) * strength, ambient=1.0 - 0.8 * strength,
+            gain=rng.uniform(0.72, 1.12) * np.exp(rng.normal(0, 0.05, 3)), gamma=rng.uniform(0.75, 1.3),
+            blur_px=rng.uniform(0.25, 1.0) * max(1.0, side / 288), noise=rng.uniform(0.3, 4.5),
+            jpeg=int(rng.integers(35, 92)) if rng.random() < 0.5 else 0, background=background,
         )
+
+
+def _between(first: Array, second: Array, share: float) -> Array:
+    return np.asarray((1 - share) * first + share * second, np.float64)

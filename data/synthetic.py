@@ -1,8 +1,8 @@
 """Talking heads -> a prepared folder to train on: people without number, who need no data.
 
 Seeds below `FIRST_RESERVED_SEED` may be trained on; those from there on are for demonstration and measurement and are
-refused here. The drawing itself is in `visemes`, `people`, `drawing` and `heads`, the video in `film`; all that others
-need of them can be imported from here.
+refused here. The drawing itself is in `visemes`, `people`, `portrait`, `lips`, `scene` and `heads`, the video in
+`film`; all that others need of them can be imported from here.
 
     python -m lipread.data.synthetic prepared/drawn --count 1000 --processes 2
 """

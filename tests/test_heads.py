@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from time import process_time
 
-import cv2
 import numpy as np
 import pytest
 
-from lipread.data.heads import Head, draw_clip, draw_crops
-from lipread.data.people import Camera, Identity, Mouth
+from lipread.data.heads import DrawnClip, Head, as_seen, draw_clip, draw_crops, face_coordinates
+from lipread.data.people import EYE_X, Identity
 from lipread.data.visemes import SHAPE
 from lipread.errors import DataError
 from lipread.landmarks import FaceMesh
-from lipread.mouth import REFERENCE, MouthCropper, anchors_of, similarity
+from lipread.mouth import MouthCropper, anchors_of
 from lipread.values import Array, MouthTrack
 
-SEED_0_PERSON = [0.45830232, 0.41336145, 48.02182, 0.0062340578]
-SEED_0_SHAPES = [0.19115927, 0.17785238, 0.089057397, 0.066716418, 0.01641791, 0.093171642, 0.39873134]
-SEED_0_POINTS = [-0.00010418181, 2.1682128]
-INNER_EYES_APART = 0.58  # in eye distances
 UPPER, LOWER = 13, 14  # inner lips in the mesh
 
 
 def straight(head: Head, **changes: object) -> Head:
     """The same head looking straight and still into the camera."""
-    still = {"roll": 0.0, "yaw": 0.0, "pitch": 0.0, "sway": np.zeros(4)}
-    head.camera = replace(head.camera, **{**still, **changes})  # type: ignore[arg-type]
+    head.poses[:] = 0
+    head.camera = replace(head.camera, **changes)  # type: ignore[arg-type]
     return head
-
-
-def shape(**values: float) -> Array:
-    return np.array([values.get(name, 0.0) for name in SHAPE])
 
 
 # --- what a seed means
@@ -39,11 +31,12 @@ def shape(**values: float) -> Array:
 
 def test_a_clip_follows_from_its_seed() -> None:
     one, two = (draw_clip("bin at", 5, width=120, height=96, frames=20) for _ in range(2))
-    for field in ("frames", "anchors", "points"):
+    for field in ("frames", "anchors", "lips", "inner_eyes", "points"):
         np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
     assert (one.words, one.text, one.seed) == (two.words, "bin at", 5)
     assert (one.frames.shape, one.frames.dtype) == ((20, 96, 120, 3), np.uint8)
-    assert (one.anchors.shape, one.points.shape, one.points.dtype) == ((20, 4, 2), (20, 9, 2), np.float32)
+    assert (one.anchors.shape, one.lips.shape, one.inner_eyes.shape) == ((20, 4, 2), (20, 9, 2), (20, 2, 2))
+    assert (one.points.shape, one.points.dtype) == ((20, 9, 2), np.float32)
 
 
 def test_frames_can_be_drawn_in_any_order() -> None:
@@ -53,19 +46,24 @@ def test_frames_can_be_drawn_in_any_order() -> None:
         np.testing.assert_array_equal(head.picture(index), clip.frames[index])
 
 
+def test_landmarks_first_changes_nothing() -> None:
+    one, two = Head("set", 8), Head("set", 8)
+    one.all_landmarks()
+    np.testing.assert_array_equal(one.picture(5), two.picture(5))
+
+
 def test_other_seeds_are_other_people() -> None:
     heads = [Head("bin", seed) for seed in range(40)]
-    for name in ("face_width", "jaw_width", "chin_y", "mouth_y", "mouth_width", "upper_lip", "opening"):
-        assert len({getattr(head.person, name) for head in heads}) == 40, name
-    for name in ("scale_px", "roll", "yaw", "light_direction", "gain", "blur_px"):
-        assert len({getattr(head.camera, name) for head in heads}) == 40, name
-    beards = sum(head.person.beard > 0 for head in heads)
-    long_hair = sum(head.person.long_hair for head in heads)
-    assert 3 <= beards <= 20 and 8 <= long_hair <= 28
+    for name in ("face_width", "jaw_width", "chin_y", "mouth_y", "mouth_width", "upper_lip", "jaw_drop"):
+        assert len({getattr(head.person, name) for head in heads}) > 35, name
+    for name in ("scale_px", "roll", "yaw", "ambient", "gamma", "blur_px"):
+        assert len({getattr(head.camera, name) for head in heads}) > 35, name
+    beards = sum(head.person.beard > 0 or head.person.moustache > 0 for head in heads)
+    assert 3 <= beards <= 20
+    assert {head.person.hair_style for head in heads} == {"short", "fringe", "bald", "curly", "long"}
     tones = [head.person.skin.mean() for head in heads]
     assert min(tones) < 90 and max(tones) > 190
-    first, second = heads[0].picture(0), heads[1].picture(0)
-    assert np.abs(first.astype(int) - second).mean() > 10
+    assert np.abs(heads[0].picture(0).astype(int) - heads[1].picture(0)).mean() > 10
 
 
 def test_a_person_stays_the_same_whatever_they_say() -> None:
@@ -74,103 +72,89 @@ def test_a_person_stays_the_same_whatever_they_say() -> None:
         np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
 
 
-def test_seeds_keep_their_meaning() -> None:
-    """Numbers from the day the first network was trained on drawn heads: they must not change behind its back."""
-    head = Head("place white with v six now", 0)
-    assert len(head) == 67
-    np.testing.assert_allclose([head.words[0].start_s, head.words[0].end_s], [0.277742465756705, 0.7265083906834935])
-    checks = [head.person.mouth_width, head.person.opening, head.camera.scale_px, head.camera.yaw]
-    np.testing.assert_allclose(checks, SEED_0_PERSON, rtol=1e-6)
-    np.testing.assert_allclose(head.shapes.mean(axis=0), SEED_0_SHAPES, rtol=1e-6)
-    np.testing.assert_allclose(head.landmarks(30)[1].mean(axis=0), SEED_0_POINTS, rtol=1e-6)
-
-
-# --- geometry
-
-
-def test_mouth_by_hand() -> None:
-    person = replace(Identity.draw(np.random.default_rng(0)), mouth_width=0.4, opening=0.3, asymmetry=0.01)
-    rest, wide = Mouth.formed(person, shape()), Mouth.formed(person, shape(open=1.0, spread=1.0))
-    assert (rest.half, rest.gap, rest.jaw) == (0.4, 0.0, 0.0)
-    assert (wide.half, wide.gap, wide.jaw) == (pytest.approx(0.48), pytest.approx(0.3), pytest.approx(0.2))
-    assert Mouth.formed(person, shape(round=1.0)).half == pytest.approx(0.264)
-    assert Mouth.formed(person, shape(open=-0.5)).gap == 0.0
-    assert Mouth.formed(person, shape(press=1.0)).lower == pytest.approx(0.55 * person.lower_lip)
-    upper, lower = wide.inner_edges(np.array([-1.0, 0.0, 1.0]))
-    np.testing.assert_allclose(lower - upper, [0, 0.3, 0], atol=1e-12)
-    np.testing.assert_allclose(upper[[0, 2]], [wide.y - 0.01, wide.y + 0.01])
-
-
-def test_lip_points_of_a_straight_face() -> None:
-    head = straight(Head("wow", 3))
-    for index in range(0, len(head), 5):
-        mouth, points = head.mouth(index), head.landmarks(index)[1]
-        np.testing.assert_allclose(points[:2, 0], [-mouth.half / INNER_EYES_APART, mouth.half / INNER_EYES_APART])
-        np.testing.assert_allclose(points[3, 1] - points[2, 1], mouth.gap / INNER_EYES_APART, atol=1e-12)
-        np.testing.assert_allclose(points[2:5, 0], 0, atol=1e-12)
-        assert points[4, 1] == pytest.approx((head.person.chin_y + mouth.jaw) / INNER_EYES_APART)
-
-
-def test_anchors_of_a_straight_face() -> None:
-    head = straight(Head("wow", 3), scale_px=50.0, centre_px=np.array([180.0, 110.0]))
-    eyes = head.landmarks(0)[0][:2]
-    np.testing.assert_allclose(eyes, [[155, 110], [205, 110]])
-    assert head.landmarks(0)[0][3, 1] == pytest.approx(110 + 50 * (head.mouth(0).y + 0.14 * head.mouth(0).gap + 0.01))
-
-
-def test_a_tilted_head_has_the_same_lip_points() -> None:
-    upright, tilted = straight(Head("wow", 4)), straight(Head("wow", 4), roll=0.3)
-    for index in (0, 12, 20):
-        np.testing.assert_allclose(tilted.landmarks(index)[1], upright.landmarks(index)[1], atol=1e-9)
-    eyes = tilted.landmarks(0)[0]
-    assert np.arctan2(*(eyes[1] - eyes[0])[::-1]) == pytest.approx(0.3)
-
-
-def test_a_turned_head_is_narrower_and_cameras_sway() -> None:
-    front, turned = straight(Head("set", 4)), straight(Head("set", 4), yaw=0.4)
-    width = [float(np.ptp(head.landmarks(0)[0][:2, 0])) for head in (front, turned)]
-    assert width[1] == pytest.approx(width[0] * np.cos(0.4))
-    moving = Head("set", 4)
-    assert np.ptp([moving.landmarks(index)[0][0] for index in range(len(moving))], axis=0).min() > 0.05
-
-
-def test_open_mouths_are_dark_inside_and_closed_ones_are_not() -> None:
-    for seed in range(6):
-        head = straight(Head("papa", seed, width=180, height=144), blur_px=0.3, noise=0.0, light=0.0)
-        gaps = [head.mouth(index).gap for index in range(len(head))]
-        grey = {}
-        for name, index in (("open", int(np.argmax(gaps))), ("closed", int(np.argmin(gaps)))):
-            matrix, mouth = head.view(index)[0], head.mouth(index)
-            face = head._turned(np.array([[0.0, mouth.y + 0.2 * mouth.gap], [0.0, -0.25]]), 0.0)
-            spots = (face @ matrix[:, :2].T + matrix[:, 2]).round().astype(int)
-            picture = cv2.cvtColor(head.picture(index), cv2.COLOR_RGB2GRAY).astype(float)
-            grey[name] = picture[spots[0, 1], spots[0, 0]] / picture[spots[1, 1], spots[1, 0]]  # mouth against forehead
-        assert grey["open"] < grey["closed"], seed
-        assert grey["open"] < 0.75, seed
-
-
-def test_crops_are_upright_and_to_scale() -> None:
-    head = Head("wow", 21, frames=30)
-    crops, points = draw_crops(head)
-    assert (crops.shape, crops.dtype, points.shape) == ((30, 96, 96), np.uint8, (30, 9, 2))
-    a, _ = similarity(np.stack([head.landmarks(index)[0] for index in range(30)]).mean(axis=0), REFERENCE)
-    eye_px = abs(a) * head.camera.scale_px
-    assert 45 < eye_px < 62  # the reference face has 54
-    rows = np.abs(np.diff(crops.astype(float), axis=0)).mean(axis=(0, 2))
-    assert 30 < int(np.argmax(cv2.blur(rows[:, None], (1, 9))[:, 0])) < 75  # what moves is in the middle: the mouth
-
-
-@pytest.mark.parametrize(("text", "frames"), [("", None), ("42", None), ("place red at c two now", 12)])
+@pytest.mark.parametrize(("text", "frames"), [("", None), ("…", None), ("place red at c two now", 12)])
 def test_what_cannot_be_drawn(text: str, frames: int | None) -> None:
     with pytest.raises(DataError):
         draw_clip(text, 0, frames=frames)
 
 
-def test_small_and_odd_pictures() -> None:
-    for width, height in ((64, 48), (97, 131)):
-        clip = draw_clip("bin", 2, width=width, height=height, frames=12)
-        assert clip.frames.shape == (12, height, width, 3)
-    assert isinstance(Camera.draw(np.random.default_rng(0), 64, 48).scale_px, float)
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (97, 131), (300, 64), (64, 400), (640, 480)])
+def test_small_odd_and_large_pictures(width: int, height: int) -> None:
+    head = Head("bin", 2, width=width, height=height, frames=12)
+    assert head.picture(0).shape == (height, width, 3)
+    crops, points = draw_crops(head)
+    assert crops.shape == (12, 96, 96) and np.isfinite(points).all()
+
+
+def test_a_picture_too_small() -> None:
+    with pytest.raises(DataError, match="63x80 pixels; give 64 or more"):
+        Head("bin", 2, width=63, height=80)
+
+
+def test_three_seconds_are_drawn_in_less() -> None:
+    head = Head("place red at c two now", 1, frames=75)
+    started = process_time()
+    for index in range(75):
+        head.picture(index)
+    assert process_time() - started < 2.5  # 1.0 s on the machine it was written on; generous for a busy one
+
+
+# --- geometry
+
+
+def test_points_of_a_straight_face_by_hand() -> None:
+    head = straight(Head("wow papa", 3), scale_px=1.5, centre_px=np.array([180.0, 110.0]))
+    for index in range(0, len(head), 5):
+        mouth, (anchors, lips, inner) = head.mouth(index), head.landmarks(index)
+        np.testing.assert_allclose(anchors[1, 0] - anchors[0, 0], 1.5 * 2 * EYE_X, rtol=0.04)  # near the camera's plane
+        np.testing.assert_allclose(anchors[:2].mean(axis=0)[0], 180, atol=0.1)
+        np.testing.assert_allclose(lips[[2, 3, 4], 0], 180, atol=0.1)
+        np.testing.assert_allclose(lips[3, 1] - lips[2, 1], 1.5 * mouth.gap, rtol=0.06, atol=0.05)
+        np.testing.assert_allclose(inner.mean(axis=0)[0], 180, atol=0.1)
+        assert lips[6, 0] < lips[5, 0] and lips[8, 0] < lips[7, 0]  # 81, 178 on the picture's left
+        assert lips[4, 1] > lips[3, 1] >= lips[2, 1] > anchors[2, 1]  # chin, lips, nose
+
+
+def test_a_tilted_head_has_the_same_face_coordinates() -> None:
+    upright, tilted = (straight(Head("wow", 4)) for _ in range(2))
+    tilted.poses[:, 2] = 0.3
+    first, second = (face_coordinates(*head.all_landmarks()) for head in (upright, tilted))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    eyes = tilted.landmarks(0)[0]
+    assert np.arctan2(*(eyes[1] - eyes[0])[::-1]) == pytest.approx(0.3, abs=1e-4)
+
+
+def test_a_turned_head_is_narrower_and_its_nose_goes_ahead() -> None:
+    front, turned = (straight(Head("set", 4)) for _ in range(2))
+    turned.poses[:, 3] = 0.2
+    (a, _, _), (b, _, _) = front.landmarks(0), turned.landmarks(0)
+    assert np.ptp(b[:2, 0]) == pytest.approx(np.ptp(a[:2, 0]) * np.cos(0.2), rel=0.03)
+    assert b[2, 0] - b[:2, 0].mean() > a[2, 0] - a[:2, 0].mean() + 1
+
+
+def test_heads_move_a_little() -> None:
+    head = Head("place red at c two now", 4)
+    path = head.all_landmarks()[0].mean(axis=1)
+    assert 0.1 < np.ptp(path, axis=0).max() < 25
+    assert np.abs(np.diff(path, axis=0)).max() < 3
+
+
+def test_a_window_shows_what_the_picture_shows() -> None:
+    head = Head("papa", 6)
+    head.camera = replace(head.camera, jpeg=0)
+    head.scene.camera = head.camera
+    whole, part = head.picture(9), head.picture(9, (120, 100, 90, 80))
+    inner = np.abs(whole[110:170, 130:200].astype(int) - part[10:70, 10:80])
+    assert inner.max() <= 2 and inner.mean() < 0.2  # the coarse grid of the warp lies elsewhere
+
+
+def test_points_are_unsteady_as_the_meshs_are() -> None:
+    still = np.tile(np.linspace(0, 2, 18).reshape(1, 9, 2), (400, 1, 1))
+    seen = as_seen(still, 3)
+    np.testing.assert_array_equal(seen, as_seen(still, 3))
+    deviation = np.mean([as_seen(still, seed)[:, 2, 1].std() for seed in range(30)])
+    assert 0.015 < deviation < 0.05  # upper lip of a silent person in GRID clips: 0.02 to 0.05
+    assert np.abs(seen.mean(axis=0) - still[0]).max() < 0.02
 
 
 # --- the face mesh on drawn heads
@@ -185,55 +169,85 @@ class Watched:
     track: MouthTrack
 
 
+def watch(head: Head) -> Watched:
+    cropper, meshes = MouthCropper(), []
+    with FaceMesh(1) as mesh:
+        for index in range(len(head)):
+            picture = head.picture(index)
+            faces = mesh.detect(picture)
+            cropper.push(picture, faces[0] if len(faces) else None)
+            meshes.append(faces[0] if len(faces) else np.full((478, 2), np.nan))
+    return Watched(head, np.stack(meshes), cropper.finish())
+
+
 @pytest.fixture(scope="module")
 def watched() -> list[Watched]:
-    """Five people saying wide and narrow vowels, all the way through pictures and the mesh."""
-    found = []
-    for seed in range(5):
-        head, cropper, meshes = Head("wow pie see papa", seed, frames=50), MouthCropper(), []
-        with FaceMesh(1) as mesh:
-            for index in range(len(head)):
-                picture = head.picture(index)
-                faces = mesh.detect(picture)
-                cropper.push(picture, faces[0] if len(faces) else None)
-                meshes.append(faces[0] if len(faces) else np.full((478, 2), np.nan))
-        found.append(Watched(head, np.stack(meshes), cropper.finish()))
-    return found
+    """Four people saying wide and narrow vowels, all the way through pictures and the mesh."""
+    return [watch(Head("wow pie see papa", seed, frames=45)) for seed in range(4)]
 
 
 def test_a_face_is_found_in_every_frame(watched: list[Watched]) -> None:
     for seen in watched:
-        assert np.isfinite(seen.meshes).all(), seen.head.seed
-        assert seen.track.face_share == 1.0
+        assert seen.track.face_share == 1.0, seen.head.seed
 
 
 def test_found_lips_follow_the_drawn_ones(watched: list[Watched]) -> None:
+    widths, gaps = [], []
     for seen in watched:
-        scale = 256 / np.ptp(seen.meshes[:, :, 0], axis=1)  # as if the face were 256 pixels wide
+        eyes = np.array([anchors_of(mesh)[:2] for mesh in seen.meshes])
+        scale = 2 * EYE_X / np.linalg.norm(eyes[:, 1] - eyes[:, 0], axis=-1)
         found = (seen.meshes[:, LOWER, 1] - seen.meshes[:, UPPER, 1]) * scale
         drawn = np.array([seen.head.mouth(index).gap for index in range(len(seen.head))])
-        assert np.corrcoef(found, drawn)[0, 1] > 0.9, seen.head.seed
-        assert found.min() < 1.5 and found.max() > 15, seen.head.seed
+        gaps.append(np.corrcoef(found[5:], drawn[5:])[0, 1])
+        found_width = np.linalg.norm(seen.meshes[:, 78] - seen.meshes[:, 308], axis=-1) * scale
+        drawn_width = [seen.head.mouth(index).half_width for index in range(len(seen.head))]
+        widths.append(np.corrcoef(found_width[5:], drawn_width[5:])[0, 1])
+        assert found.min() < 1.5, seen.head.seed
+    assert min(gaps) > 0.85 and np.median(gaps) > 0.93
+    assert min(widths) > 0.75 and np.median(widths) > 0.9
 
 
-def test_eyes_and_mouth_are_found_where_they_were_drawn(watched: list[Watched]) -> None:
+def test_gap_from_closed_to_wide_open() -> None:
+    """DESIGN.md: the inner-lip gap goes from 1.5 to 25 pixels of a 256-pixel face as the mouth opens."""
+    head = straight(Head("papa", 12, frames=60))
+    head.person = replace(head.person, jaw_drop=26.0)
+    head.shapes = np.zeros((60, len(SHAPE)))
+    head.shapes[:, SHAPE.index("press")] = np.where(np.arange(60) < 25, 0.3, 0.0)
+    head.shapes[25:, 0] = head.shapes[25:, 6] = head.shapes[25:, 7] = np.linspace(0, 1, 35)
+    seen = watch(head)
+    found = (seen.meshes[:, LOWER, 1] - seen.meshes[:, UPPER, 1]) * 256 / np.ptp(seen.meshes[:, :, 0], axis=1)
+    assert found[5:25].max() < 1.5
+    assert found[-3:].min() > 25
+    assert np.all(np.diff(found[30::5]) > 0)
+
+
+def test_eyes_nose_and_mouth_are_found_where_they_were_drawn(watched: list[Watched]) -> None:
     for seen in watched:
-        drawn = np.stack([seen.head.landmarks(index)[0] for index in range(len(seen.head))])
+        drawn = seen.head.all_landmarks()[0]
         found = np.stack([anchors_of(mesh) for mesh in seen.meshes])
-        assert np.abs(found - drawn).mean() < 0.12 * seen.head.camera.scale_px, seen.head.seed
+        assert np.abs(found - drawn).mean() < 2.5 * seen.head.camera.scale_px, seen.head.seed
 
 
 def test_crops_through_video_and_without_it_are_nearly_the_same(watched: list[Watched]) -> None:
-    corners, lower_lips = [], []
+    differences, unlike, correlations = [], [], []
     for seen in watched:
         crops, points = draw_crops(seen.head)
-        difference = np.abs(crops.astype(int) - seen.track.crops)
-        unlike = np.abs(crops.astype(int) - seen.track.crops[:, ::-1])  # what crops that do not fit would give
-        assert difference.mean() < 8, seen.head.seed
-        assert difference.mean() < 0.4 * unlike.mean(), seen.head.seed
-        found = seen.track.points
-        lower_lips.append(np.corrcoef(found[:, 3, 1], points[:, 3, 1])[0, 1])
-        corners += [np.corrcoef(found[:, corner, 0], points[:, corner, 0])[0, 1] for corner in (0, 1)]
-        assert np.abs(found - points)[:, :4].mean() < 0.15, seen.head.seed
-    assert min(lower_lips) > 0.85
-    assert np.median(corners) > 0.9 and min(corners) > 0.75  # least where lips have the skin's colour (seed 4)
+        differences.append(np.abs(crops[5:].astype(int) - seen.track.crops[5:]).mean())
+        unlike.append(np.abs(crops[5:].astype(int) - np.roll(seen.track.crops[5:], 4, axis=2)).mean())
+        lower = [np.asarray(part)[5:, 3, 1] - np.asarray(part)[5:, 2, 1] for part in (points, seen.track.points)]
+        correlations.append(np.corrcoef(*lower)[0, 1])
+        assert np.abs(points - seen.track.points)[5:].mean() < 0.25, seen.head.seed
+    assert np.median(differences) < 4 and max(differences) < 10
+    assert np.median(np.divide(differences, unlike)) < 0.4  # a shift by 4 pixels is far worse
+    assert min(correlations) > 0.8
+
+
+def test_ground_truth_of_a_clip(watched: list[Watched]) -> None:
+    clip = draw_clip("wow pie see papa", 0, frames=45)
+    assert isinstance(clip, DrawnClip)
+    anchors, lips, inner = watched[0].head.all_landmarks()
+    np.testing.assert_array_equal(clip.anchors, anchors)
+    np.testing.assert_array_equal(clip.lips, lips)
+    np.testing.assert_array_equal(clip.inner_eyes, inner)
+    wide = np.median(np.linalg.norm(clip.points[:, 1] - clip.points[:, 0], axis=-1))
+    assert 0.7 < wide < 1.7  # a mouth is about as wide as the inner eye corners are apart
