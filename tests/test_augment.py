@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -341,3 +342,22 @@ def test_point_noise_is_of_the_size_asked_for() -> None:
     spreads = [change_points(points, rng(k), only(point_noise=0.01), flip=False).std() for k in range(50)]
     assert max(spreads) < 0.021
     assert np.mean(spreads) == pytest.approx(0.01, rel=0.3)
+
+
+# -- what the pixels' teacher is shown --------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_shown_the_points_as_the_pixels_show_them() -> None:
+    example = clip()
+    crooked = example.points + np.arange(9, dtype=np.float32)[:, None]
+    example = replace(example, points=crooked)
+    warped = augment(example, rng(), only(point_warp=0.3, rotate_deg=8.0, point_noise=0.01), 88)
+    assert warped.shape is not None and np.array_equal(warped.shape, crooked)
+    assert not np.allclose(warped.points, crooked, atol=0.01)
+    mirrored = augment(example, rng(), only(flip=1.0), 88)
+    assert mirrored.shape is not None and np.array_equal(mirrored.shape, crooked[:, MIRRORED] * [-1, 1])
+    masked = augment(clip(100), rng(1), only(time_mask_frames=10), 88)
+    assert masked.shape is not None and masked.crops is not None
+    hidden = np.isnan(masked.shape).all(axis=(1, 2))
+    assert hidden.any() and not hidden.all()
+    assert np.isfinite(masked.shape[~hidden]).all()

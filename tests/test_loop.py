@@ -104,7 +104,7 @@ def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> N
         only, length = slice(row, row + 1), int(batch.lengths[row])
         assert batch.crops is not None
         features = state.network.frontend(batch.crops[only, :length], torch.ones(1, length, dtype=torch.bool))
-        shape[row] = state.lip_shape(features, batch.points[only, :length], batch.lengths[only])[0]
+        shape[row] = state.lip_shape(features, batch.shape[only, :length], batch.lengths[only])[0]
     assert (shape > 0).any()
     places = [0, *batch.target_lengths.cumsum(0).tolist()]
     for row, length in enumerate(batch.lengths.tolist()):

@@ -43,14 +43,16 @@ def augment(
     crops = example.crops
     if crops is not None:
         crops = change_light(move_crops(crops, rng, config, side_px, flip=flip), rng, config)
+    shape = mirror_points(example.points) if flip else example.points.copy()
     points = change_points(example.points, rng, config, flip=flip)
     for start, end in time_masks(len(points), rng, config.time_mask_frames):
         if crops is not None:
             crops[start:end] = int(crops.mean())
+            shape[start:end] = np.nan
             if rng.random() < 0.5:
                 continue
         points[start:end] = np.nan
-    return replace(example, crops=crops, points=points, use_points=use_points or crops is None)
+    return replace(example, crops=crops, points=points, shape=shape, use_points=use_points or crops is None)
 
 
 def change_speed(example: Example, factor: float, *, max_frames: int | None = None) -> Example:
@@ -130,10 +132,15 @@ def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) 
     return crops
 
 
+def mirror_points(points: Array) -> Array:
+    """The lip points of the mirrored picture; (T, P, 2)."""
+    return np.asarray(points[:, MIRRORED] * np.array([-1, 1], np.float32))
+
+
 def change_points(points: Array, rng: np.random.Generator, config: AugmentConfig, *, flip: bool) -> Array:
     """Another mouth: wider or narrower, opening more or less, slanted, mirrored, with a jittering mesh; (T, P, 2)."""
     if flip:
-        points = points[:, MIRRORED] * np.array([-1, 1], np.float32)
+        points = mirror_points(points)
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = np.diag(np.exp(rng.uniform(-config.point_warp, config.point_warp, 2)))

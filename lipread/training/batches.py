@@ -37,6 +37,7 @@ class Example:
     words: tuple[WordSpan, ...]
     use_points: bool = True
     targets: tuple[int, ...] = ()
+    shape: Array | None = None  # (T, P, 2) points as the pixels show them, for their teacher; None: as `points`
     frame_labels: Array | None = None  # (T,) word numbers, 0 silence, -100 not counted
 
     def with_targets(self, targets: Sequence[int], frame_labels: Array) -> Example:
@@ -52,6 +53,7 @@ class Batch:
     texts: tuple[str, ...]
     crops: Tensor | None  # uint8 (B, T, S, S); None where no clip has pixels
     points: Tensor  # float32 (B, T, P, 2)
+    shape: Tensor  # float32 (B, T, P, 2), lip points as the pixels show them
     lengths: Tensor  # (B,)
     use_pixels: Tensor  # bool (B,)
     use_points: Tensor  # bool (B,)
@@ -74,11 +76,13 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
     lengths = [len(example.points) for example in examples]
     frames = max(lengths, default=0)
     points = np.full((len(examples), frames, *examples[0].points.shape[1:]), np.nan, np.float32)
+    shape = points.copy()
     labels = np.full((len(examples), frames), -100, np.int64)
     has_pixels = [example.crops is not None for example in examples]
     crops = np.zeros((len(examples), frames, side_px, side_px), np.uint8) if any(has_pixels) else None
     for row, example in enumerate(examples):
         points[row, : lengths[row]] = example.points
+        shape[row, : lengths[row]] = example.points if example.shape is None else example.shape
         if example.frame_labels is not None:
             labels[row, : lengths[row]] = example.frame_labels
         if crops is not None and example.crops is not None:
@@ -88,6 +92,7 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
         texts=tuple(example.text for example in examples),
         crops=None if crops is None else torch.from_numpy(crops),
         points=torch.from_numpy(points),
+        shape=torch.from_numpy(shape),
         lengths=torch.tensor(lengths),
         use_pixels=torch.tensor(has_pixels),
         use_points=torch.tensor([example.use_points for example in examples]),

@@ -160,7 +160,7 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
         if config.shape_loss and features:
             with_pixels = batch.use_pixels.nonzero()[:, 0]
-            shape = state.lip_shape(features[0], batch.points[with_pixels], batch.lengths[with_pixels])
+            shape = state.lip_shape(features[0], batch.shape[with_pixels], batch.lengths[with_pixels])
             losses = losses.index_add(0, with_pixels, config.shape_loss * shape.to(losses.dtype))
     return losses
 
