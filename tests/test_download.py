@@ -6,8 +6,11 @@ import errno
 import hashlib
 import io
 import os
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -139,6 +142,45 @@ def test_gives_up_and_keeps_what_arrived(server: FileServer, file: RemoteFile, t
         get(file, tmp_path)
     assert part_path(tmp_path / "a.zip").read_bytes() == CONTENT[:30_000]
     assert get(file, tmp_path) == (True, len(CONTENT))
+
+
+@pytest.mark.parametrize("arrived", [0, 30_000])
+def test_a_line_that_falls_silent(
+    arrived: int, server: FileServer, file: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection stays open and nothing comes: it is given up, and what came before is gone on with."""
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    over = threading.Event()
+
+    def falls_silent(handler: BaseHTTPRequestHandler) -> None:
+        breaks_after(arrived)(handler)
+        handler.wfile.flush()
+        over.wait(10)
+
+    server.faults["/a.zip"] = [falls_silent]
+    try:
+        assert get(file, tmp_path) == (True, len(CONTENT))
+    finally:
+        over.set()
+    assert offsets(server) == [0, arrived] and (tmp_path / "a.zip").read_bytes() == CONTENT
+
+
+def test_a_slow_line(server: FileServer, file: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slower than the limit in all, yet never silent for so long."""
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
+
+    def slowly(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        for start in range(0, len(CONTENT), 30_000):
+            handler.wfile.write(CONTENT[start : start + 30_000])
+            time.sleep(0.06)
+
+    server.faults["/a.zip"] = [slowly]
+    began = time.monotonic()
+    assert get(file, tmp_path) == (True, len(CONTENT))
+    assert time.monotonic() - began > 0.3 and offsets(server) == [0]
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
