@@ -5,12 +5,14 @@ A numbered picture shows its index as twelve bars, white for 1 and black for 0, 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -159,4 +161,27 @@ def truncate(path: Path, share: float) -> Path:
     """Cut the file off after a share of its bytes."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def frames_of(grid_dir: Path, clip: str) -> list[Array]:
+    """RGB pictures of a GRID clip."""
+    capture = cv2.VideoCapture(str(grid_dir / "clips" / f"{clip}.mp4"))
+    images = []
+    while (read := capture.read())[0]:
+        images.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    assert images, f"{clip}.mp4 has no frames"
+    return images
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table with tabs."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def touch(path: Path, text: str = "x") -> Path:
+    """A small file, with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
     return path

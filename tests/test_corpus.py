@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 
 from lipread.data.corpus import read_alignment, read_corpus, sentence_of_name
 from lipread.errors import DataError
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def touch(path: Path, text: str = "x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
+from media import rows, touch
 
 
 def test_alignment_times(tmp_path: Path) -> None:

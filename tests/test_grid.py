@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from pathlib import Path
@@ -19,20 +18,9 @@ from lipread.data.grid import prepare_grid, train_text
 from lipread.data.lip_points import sentence_key
 from lipread.errors import ConfigError, DataError
 from lipread.mouth import read_crops
-from media import write_video
+from media import rows, touch, write_video
 
 CLIPS = (("s1", "bbaf2n"), ("s2", "bbaf1n"))
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def touch(path: Path, text: str = "x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def align(words: list[dict[str, str]]) -> str:

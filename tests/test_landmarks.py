@@ -17,20 +17,11 @@ from hypothesis import strategies as st
 
 from lipread.errors import ConfigError, MissingDependencyError
 from lipread.landmarks import MESH_POINTS, FaceMesh, FaceTracker
+from media import frames_of
 
 Array = npt.NDArray[Any]
 
 CLIPS = ("s1_bbaf2n", "s3_bbaf1s")  # a man at the left half of the picture, another at the right
-
-
-def frames_of(grid_dir: Path, clip: str) -> list[Array]:
-    """RGB pictures of a GRID clip."""
-    capture = cv2.VideoCapture(str(grid_dir / "clips" / f"{clip}.mp4"))
-    images = []
-    while (read := capture.read())[0]:
-        images.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
-    assert images, f"{clip}.mp4 has no frames"
-    return images
 
 
 def face(x: float, y: float = 100.0, width: float = 100.0) -> Array:

@@ -15,22 +15,13 @@ import pytest
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper, lip_motion, lip_points, read_crops, write_crops_mp4
 from lipread.values import FRAME_RATE_HZ, MouthTrack
+from media import frames_of
 
 Array = npt.NDArray[Any]
 
 CLIPS = ("s3_bbaf1s", "s4_bbae9n")  # a man and a woman, both also in landmarks/
 CAMERA_FRAMES = 30
 WIDTH, HEIGHT = 360, 288  # of every GRID clip
-
-
-def frames_of(grid_dir: Path, clip: str) -> list[Array]:
-    """RGB pictures of a GRID clip."""
-    capture = cv2.VideoCapture(str(grid_dir / "clips" / f"{clip}.mp4"))
-    images = []
-    while (read := capture.read())[0]:
-        images.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
-    assert images, f"{clip}.mp4 has no frames"
-    return images
 
 
 def watch(images: list[Array]) -> tuple[MouthTrack, Array]:
