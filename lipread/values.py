@@ -85,12 +85,20 @@ class Segment:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One candidate text with the parts of its score (natural log)."""
+    """One candidate text with the parts of its score (natural log).
+
+    Attributes:
+        score: what candidates are ordered by.
+        acoustic_score: of the lips alone.
+        lm_score: of the language model, without its weight; 0 without one.
+        posterior: probability against all texts that the search admits, 0..1; None where that is not known.
+    """
 
     text: str
     score: float
     acoustic_score: float
     lm_score: float = 0.0
+    posterior: float | None = None
 
 
 @dataclass(frozen=True)
