@@ -10,6 +10,11 @@ import typer
 lm_app = typer.Typer(help="Make language models from text.")
 
 
+@lm_app.callback()
+def _root() -> None:
+    """Make language models from text."""
+
+
 @lm_app.command("ngram")
 def ngram_command(
     texts: Annotated[list[Path], typer.Argument(help="Text files in UTF-8, one sentence a line.")],
@@ -19,9 +24,35 @@ def ngram_command(
     check: Annotated[Path | None, typer.Option(help="Text file to measure the perplexity on.")] = None,
 ) -> None:
     """Estimate an n-gram by modified Kneser-Ney and write it as ARPA."""
-    raise NotImplementedError
+    import time
 
+    from lipread.decoding.lm import NgramModel
+    from lipread.errors import ConfigError
+    from lipread.training.ngram import FALLBACK_DISCOUNTS, check_choice, estimate_ngrams, read_sentences
 
-@lm_app.callback()
-def _root() -> None:
-    """Make language models from text."""
+    began = time.monotonic()
+    counted = check_choice(order, unit)
+    for text in [*texts, *([check] if check else [])]:
+        if text.resolve() == output.resolve():
+            raise ConfigError(f"--output {output} is also a text to read, and would be lost; choose another name")
+    checked = read_sentences([check]) if check else []
+    ngrams = estimate_ngrams(read_sentences(texts), order=order, unit=counted)
+    ngrams.write(output)
+    typer.echo(
+        f"{output}: order {len(ngrams.orders)}, unit {unit}, of {ngrams.sentences:,} sentences "
+        f"in {time.monotonic() - began:.1f} s"
+    )
+    if len(ngrams.orders) < order:
+        typer.echo(f"  no sentence is long enough for order {order}")
+    for length, level in enumerate(ngrams.orders, 1):
+        d1, d2, d3 = level.discounts
+        why = "  (fallback: too few n-grams of low count)" if level.discounts == FALLBACK_DISCOUNTS else ""
+        typer.echo(f"  {length}-grams {len(level.word):>12,}  discounts {d1:.3f} {d2:.3f} {d3:.3f}{why}")
+    if check:
+        model = NgramModel.load(output, unit=counted)
+        tokens = [token for text in checked for token in model.tokens(text)]
+        unknown = sum(token not in model.vocabulary for token in tokens) / max(1, len(tokens))
+        typer.echo(
+            f"  perplexity {model.perplexity(checked):.4f} on {check} "
+            f"({len(checked):,} sentences, {100 * unknown:.2f} % of the tokens unknown)"
+        )
