@@ -96,7 +96,7 @@ def spell(grammar: Grammar, alphabet: Alphabet) -> Graph[int]:
             signs = " ".join(dict.fromkeys(sign for sign in word if sign not in alphabet.symbols))
             raise DataError(
                 f"{grammar.origin}, line {line}: the word {word!r} has characters that the alphabet cannot write: "
-                f"{signs}; spell it with {''.join(sign for sign in alphabet.symbols if len(sign) == 1)!r}"
+                f"{signs}; spell it with {''.join(sign for sign in alphabet.symbols if len(sign) == 1).strip()}"
             ) from None
     graph = grammar.graph
     sketch: Sketch[int] = Sketch(grammar.origin)

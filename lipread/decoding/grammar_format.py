@@ -220,15 +220,15 @@ def _check_references(rules: dict[str, Expression], origin: str) -> None:
         path = [(first, iter(uses[first]))]
         while path:
             name, rest = path[-1]
-            reference = next((each for each in rest if each.name not in closed), None)
-            if reference is None:
+            inner = next((each for each in rest if each.name not in closed), None)
+            if inner is None:
                 closed.add(name)
                 path.pop()
                 continue
-            if reference.name in (above for above, _ in path):
-                raise _Line(origin, reference.line).wrong(
-                    f"the rule {reference.name!r} contains itself; use a repeat such as ( ... )+ instead"
+            if inner.name in (above for above, _ in path):
+                raise _Line(origin, inner.line).wrong(
+                    f"the rule {inner.name!r} contains itself; use a repeat such as ( ... )+ instead"
                 )
-            path.append((reference.name, iter(uses[reference.name])))
+            path.append((inner.name, iter(uses[inner.name])))
             if len(path) > MOST_NESTING:
-                raise _Line(origin, reference.line).wrong(f"more than {MOST_NESTING} rules within rules; join some")
+                raise _Line(origin, inner.line).wrong(f"more than {MOST_NESTING} rules within rules; join some")

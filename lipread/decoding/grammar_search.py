@@ -3,13 +3,13 @@
 Shapes: T frames, V symbols (0 = blank), A arcs and N nodes of the grammar's graph over symbols, K prefixes.
 A sentence counts with the sum of all its alignments, not with its best path.
 
-1. Backward over T, all arcs at once: the log mass of everything that can follow an arc (its sum over all sentences gives
-   the posterior's denominator), and a bound on the mass of the best single thing that can follow. The bound takes the
+1. Backward over T, all arcs at once: the log mass of everything that can follow an arc (from the start this is the
+   posterior's denominator), and a bound on the mass of the best single thing that can follow. The bound takes the
    maximum over arcs at each branching in each frame, and the sum over time everywhere else: it can only be too high,
    where different sentences win at different times.
-2. Best-first over prefixes (A*): the priority of a prefix is its exact forward mass joined with that bound, so the first
-   whole sentence that comes up is the best, the second the next. Many unsure words in one sentence loosen the bound;
-   after `max_expansions` prefixes a beam finishes, and the result says how much of it is proven.
+2. Best-first over prefixes (A*): the priority of a prefix is its exact forward mass joined with that bound, so the
+   first whole sentence that comes up is the best, the second the next. Many unsure words in one sentence loosen the
+   bound; after `max_expansions` prefixes a beam finishes, and the result says how much of it is proven.
 
 Source: Graves et al. 2006, "Connectionist temporal classification", for the sums over alignments; Hart, Nilsson &
 Raphael 1968, "A formal basis for the heuristic determination of minimum cost paths", for the search.

@@ -44,11 +44,11 @@ class Graph(Generic[Label]):
 
     def accepts(self, labels: Iterable[Label]) -> bool:
         """Whether the labels are one of the sentences."""
-        node: int | None = self.start
+        node = self.start
         for label in labels:
-            node = self.arcs[node].get(label)
-            if node is None:
+            if label not in self.arcs[node]:
                 return False
+            node = self.arcs[node][label]
         return node in self.final
 
 
