@@ -46,7 +46,7 @@ class NgramModel:
     """An n-gram language model with backoff; a `SentenceScorer`.
 
     Attributes:
-        order: longest n-gram.
+        order: of the longest n-gram that is there.
         unit: what the model counts, "word" or "char".
         vocabulary: its words or characters, without <s>, </s> and <unk>.
         counts: n-grams of order 1, 2, ... in the file.
@@ -59,7 +59,7 @@ class NgramModel:
         self._log10 = {UNKNOWN: UNKNOWN_LOG10} | log10
         self._backoff = backoff
         self.counts = tuple(counts)
-        self.order = len(self.counts)
+        self.order = max(order for order, count in enumerate(self.counts, 1) if count)
         self.vocabulary = frozenset(key for key in log10 if " " not in key) - {BEGIN, END, UNKNOWN}
         self.unit: Unit = unit or ("char" if _are_characters(self.vocabulary) else "word")
         letters = "".join(self.vocabulary)
@@ -138,7 +138,7 @@ def read_arpa(path: PathLike) -> tuple[list[int], dict[str, float], dict[str, fl
         if line != f"\\{order}-grams:":
             raise DataError(f"{path}, line {number}: {line[:60]!r} where \\{order}-grams: should be; make it anew")
         begun = len(log10)
-        for number, line in lines:  # noqa: B007  # both are used after the loop
+        for number, line in lines:
             if line[0] == "\\":
                 break
             key, probability, weight = _read_entry(path, number, line, order)

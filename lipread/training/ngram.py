@@ -4,9 +4,9 @@ Shapes: P positions in the text with <s> and </s>, K_n different n-grams of orde
 
     p(w | h) = (c(h w) - D(c)) / c(h) + gamma(h) p(w | h without its first word)
 
-c is the count for the longest n-grams and those that begin with <s>; for the others it is the number of different words
-before them. D is D1, D2 or D3 for c = 1, 2 and more; gamma(h) is what was taken away, so each history sums to one. Below
-one word there is the even chance 1 / (W - 1) of every word, </s> and <unk>; nothing predicts <s>.
+c is the count for the longest n-grams and those that begin with <s>; for the others it is the number of different
+words before them. D is D1, D2 or D3 for c = 1, 2 and more; gamma(h) is what was taken away, so that each history sums
+to one. Below one word there is the even chance 1 / (W - 1) of every word, </s> and <unk>; nothing predicts <s>.
 Source: Chen & Goodman 1998, "An empirical study of smoothing techniques for language modeling", Harvard TR-10-98.
 """
 
@@ -80,7 +80,7 @@ class Ngrams:
             else:
                 self._write_lines(plain)
 
-    def _write_lines(self, file: io.BufferedIOBase) -> None:
+    def _write_lines(self, file: io.BufferedWriter | gzip.GzipFile) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
         text.writelines(self._arpa_lines())
         text.flush()
@@ -89,6 +89,7 @@ class Ngrams:
     def _arpa_lines(self) -> Iterator[str]:
         yield "\\data\\\n"
         yield from (f"ngram {order}={count}\n" for order, count in enumerate(self.counts, 1))
+        yield from ["ngram 2=0\n"] * (len(self.orders) == 1)
         before: list[str] = []
         for order, level in enumerate(self.orders, 1):
             words = [self.vocabulary[row] for row in level.word.tolist()]
@@ -101,6 +102,7 @@ class Ngrams:
             else:
                 yield from (f"{log10:.7f}\t{text}\n" for log10, text, _ in values)
             before = words
+        yield from ["\n\\2-grams:\n"] * (len(self.orders) == 1)  # KenLM reads no model without pairs; none will do
         yield "\n\\end\\\n"
 
 
