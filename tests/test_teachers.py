@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lipread.model.geometry_frontend import geometry_features
-from lipread.training.teachers import LipShape, captured_output
+from lipread.training.teachers import LipShape, PixelWords, captured_output, frame_cross_entropy
 
 
 def test_lip_shape_by_hand() -> None:
@@ -52,3 +52,30 @@ def test_outputs_are_captured_only_inside_the_block() -> None:
         out = module(torch.ones(1, 2))
     module(torch.ones(1, 2))
     assert len(seen) == 1 and seen[0] is out
+
+
+def test_frame_cross_entropy_by_hand() -> None:
+    logits = torch.randn(2, 3, 4)
+    labels = torch.tensor([[0, 3, -100], [-100, -100, -100]])
+    p = logits.softmax(-1)
+    assert frame_cross_entropy(logits, labels).tolist() == pytest.approx(
+        [-float((p[0, 0, 0].log() + p[0, 1, 3].log()) / 2), 0.0], rel=1e-5
+    )
+
+
+def test_pixel_words_learn_words_and_ignore_padding() -> None:
+    torch.manual_seed(2)
+    head = PixelWords(6, 8, 3)
+    labels = torch.tensor([[0, 1, 2, 3, 1], [2, 2, 0, -100, -100]])
+    valid = torch.arange(5)[None] < torch.tensor([[5], [3]])
+    features = torch.nn.functional.one_hot(labels[valid], 6).float()
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        head(features, valid, labels).mean().backward()
+        optimizer.step()
+    head.eval()
+    with torch.no_grad():
+        assert head(features, valid, labels).max() < 0.1
+        alone = head(features[5:], valid[1:, :3], labels[1:, :3])
+        assert alone.item() == pytest.approx(head(features, valid, labels)[1].item(), abs=1e-5)

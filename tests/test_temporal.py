@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lipread.model.masks import valid_frames
-from lipread.model.temporal import TemporalConv, spread
+from lipread.model.temporal import LessClipMean, TemporalConv, spread
 from networks import stirred
 
 
@@ -91,3 +91,11 @@ def test_spread_hands_gradients_back_to_each_frame() -> None:
     (spread(frames, valid) * torch.tensor([[[3.0], [5.0], [7.0]]])).sum().backward()
     assert frames.grad is not None
     assert frames.grad.flatten().tolist() == [3.0, 7.0]
+
+
+def test_the_mean_of_each_clip_is_taken_out() -> None:
+    valid = torch.tensor([[True, True, True], [True, False, False]])
+    features = torch.tensor([[1.0, 4.0], [2.0, 4.0], [6.0, 4.0], [5.0, 7.0]])
+    out = LessClipMean()(features, valid)
+    assert torch.equal(out, torch.tensor([[-2.0, 0.0], [-1.0, 0.0], [3.0, 0.0], [0.0, 0.0]]))
+    assert LessClipMean()(torch.zeros(0, 2), torch.zeros(0, 3, dtype=torch.bool)).shape == (0, 2)

@@ -16,6 +16,7 @@ from lipread.model.fusion import Fusion
 from lipread.model.geometry_frontend import GeometryFrontend
 from lipread.model.masks import valid_frames
 from lipread.model.norm import several_processes
+from lipread.model.temporal import LessClipMean
 
 SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH = 0, 1, 2
 
@@ -28,6 +29,7 @@ class LipNetwork(nn.Module):
         self.config = config
         width = config.encoder.hidden_size
         self.frontend = PixelFrontend(config.frontend)
+        self.centre = LessClipMean()
         self.geometry = GeometryFrontend(config.geometry)
         self.fusion = Fusion(
             {"pixels": self.frontend.features, "points": self.geometry.features},
@@ -74,7 +76,7 @@ class LipNetwork(nn.Module):
         if in_step or bool(with_pixels.any()):
             side = self.config.frontend.crop_side_px
             seen = valid.new_zeros(0, frames, side, side) if crops is None else crops[with_pixels]
-            features = self.frontend(seen, valid[with_pixels])
+            features = self.pixel_features(seen, valid[with_pixels])
             streams["pixels"] = (features, valid & with_pixels[:, None])
         if in_step or bool(with_points.any()):
             count = self.config.geometry.points
@@ -87,6 +89,11 @@ class LipNetwork(nn.Module):
         with_cls = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
         states: list[Tensor] = self.encoder(x, with_cls, torch.full_like(positions, SEGMENT_VIDEO), positions)
         return states
+
+    def pixel_features(self, crops: Tensor, valid: Tensor) -> Tensor:
+        """Crops (B, T, H, W), bool (B, T) -> features of the real frames in order, (N, D)."""
+        features: Tensor = self.centre(self.frontend(crops, valid), valid)
+        return features
 
     def _frames(self, crops: Tensor | None, points: Tensor | None) -> int:
         """Frames T of the streams, checked against one another and the configuration."""

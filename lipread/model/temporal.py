@@ -33,6 +33,16 @@ class TemporalConv(nn.Module):
         return x + spread(y, valid)
 
 
+class LessClipMean(nn.Module):
+    """Takes the mean over a clip out of its features: what stays the same is the person and the light."""
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Features of the real frames in order (N, D), bool (B, T) -> the same shape."""
+        counts = valid.sum(1)
+        means = spread(features.float(), valid).sum(1) / counts.clamp_min(1)[:, None]  # (B, D)
+        return features - means.to(features.dtype).repeat_interleave(counts, dim=0)
+
+
 def spread(frames: Tensor, valid: Tensor) -> Tensor:
     """Put real frames (N, ...) back into their places, zeros elsewhere -> (B, T, ...)."""
     out = torch.zeros(*valid.shape, *frames.shape[1:], dtype=frames.dtype, device=frames.device)

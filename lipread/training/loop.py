@@ -22,6 +22,7 @@ from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
 from lipread.errors import ConfigError, LipreadError, TrainingError
 from lipread.model.ctc import ctc_loss
+from lipread.model.masks import valid_frames
 from lipread.model.norm import freeze_batchnorm
 from lipread.training import distributed
 from lipread.training.batches import Batch
@@ -149,20 +150,37 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
-    """CTC loss per symbol plus the weighted losses of the teachers, (B,)."""
-    with autocast(config.precision, batch.points.device), captured_output(state.network.frontend) as features:
-        states = state.network.encode(
-            batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points
-        )
-        log_probs = state.network.ctc(states[-1][:, 1:])
-        losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
-        if config.frame_loss:
-            losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
-        if config.shape_loss and features:
-            with_pixels = batch.use_pixels.nonzero()[:, 0]
-            shape = state.lip_shape(features[0], batch.shape[with_pixels], batch.lengths[with_pixels])
-            losses = losses.index_add(0, with_pixels, config.shape_loss * shape.to(losses.dtype))
+    """CTC loss per symbol plus the weighted losses of the teachers, (B,); at first those of the pixels alone."""
+    network, use_pixels = state.network, batch.use_pixels
+    with autocast(config.precision, batch.points.device), captured_output(network.centre) as features:
+        if state.step < config.frontend_steps and batch.crops is not None:
+            valid = valid_frames(batch.lengths, batch.crops.shape[1])
+            network.pixel_features(batch.crops[use_pixels], valid[use_pixels])
+            losses = torch.zeros(len(batch.names), device=batch.points.device)
+        else:
+            states = network.encode(
+                batch.crops, batch.points, batch.lengths, use_pixels=use_pixels, use_points=batch.use_points
+            )
+            log_probs = network.ctc(states[-1][:, 1:])
+            losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
+            if config.frame_loss:
+                losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
+        if features:
+            taught = _pixel_losses(state, features[0], batch, config)
+            losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))
     return losses
+
+
+def _pixel_losses(state: State, features: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """Weighted losses of the pixel front-end's own teachers, one per clip with pixels."""
+    lengths, total = batch.lengths[batch.use_pixels], torch.zeros((), device=features.device)
+    if config.shape_loss:
+        total = total + config.shape_loss * state.lip_shape(features, batch.shape[batch.use_pixels], lengths)
+    if config.pixel_word_loss:
+        valid = valid_frames(lengths, batch.points.shape[1])
+        words = state.pixel_words(features, valid, batch.frame_labels[batch.use_pixels])
+        total = total + config.pixel_word_loss * words
+    return total.expand(len(lengths))
 
 
 def choose(

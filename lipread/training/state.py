@@ -20,7 +20,7 @@ from lipread.errors import DataError
 from lipread.model.network import LipNetwork
 from lipread.outputs import written_whole
 from lipread.training.schedule import WeightAverage, parameter_groups
-from lipread.training.teachers import FrameWords, LipShape
+from lipread.training.teachers import FrameWords, LipShape, PixelWords
 
 
 @dataclass
@@ -29,6 +29,7 @@ class State:
 
     network: LipNetwork
     frame_words: FrameWords
+    pixel_words: PixelWords
     lip_shape: LipShape
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
@@ -50,12 +51,17 @@ def prepare_state(
     if config.freeze_frontend:
         network.frontend.requires_grad_(False)
     frame_words = FrameWords(config.network_config.encoder.hidden_size, len(vocabulary)).to(device)
+    pixel_words = PixelWords(
+        network.frontend.features, config.network_config.encoder.hidden_size, len(vocabulary)
+    ).to(device)
     lip_shape = LipShape(network.frontend.features, config.network_config.geometry.points).to(device)
-    groups = parameter_groups(nn.ModuleList([network, frame_words, lip_shape]), config.weight_decay)
+    groups = parameter_groups(nn.ModuleList([network, frame_words, pixel_words, lip_shape]), config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
     scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
     average = WeightAverage(network, config.ema_decay)
-    return State(network, frame_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary))
+    return State(
+        network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary)
+    )
 
 
 def save_state(state: State, path: Path) -> None:
@@ -63,6 +69,7 @@ def save_state(state: State, path: Path) -> None:
     whole: dict[str, Any] = {
         "network": state.network.state_dict(),
         "frame_words": state.frame_words.state_dict(),
+        "pixel_words": state.pixel_words.state_dict(),
         "lip_shape": state.lip_shape.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
@@ -86,6 +93,7 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
             raise ValueError("it was trained on other texts")
         state.network.load_state_dict(whole["network"])
         state.frame_words.load_state_dict(whole["frame_words"])
+        state.pixel_words.load_state_dict(whole["pixel_words"])
         state.lip_shape.load_state_dict(whole["lip_shape"])
         state.optimizer.load_state_dict(whole["optimizer"])
         state.scaler.load_state_dict(whole["scaler"])

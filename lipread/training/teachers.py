@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipread.model.geometry_frontend import geometry_features
 from lipread.model.masks import valid_frames
-from lipread.model.temporal import spread
+from lipread.model.temporal import TemporalConv, spread
 
 
 class FrameWords(nn.Module):
@@ -27,12 +26,34 @@ class FrameWords(nn.Module):
 
     def forward(self, states: list[Tensor], labels: Tensor) -> Tensor:
         """Hidden states (B, 1 + T, D), word numbers (B, T), -100 not counted -> mean cross-entropy of a clip (B,)."""
-        count = (labels >= 0).sum(1).clamp_min(1)
-        total = torch.zeros(len(labels), device=labels.device)
-        for head, state in ((self.early, states[0]), (self.late, states[-1])):
-            logits = head(state[:, 1:]).float().transpose(1, 2)  # (B, words, T)
-            total = total + F.cross_entropy(logits, labels, ignore_index=-100, reduction="none").sum(1) / count
-        return total / 2
+        early, late = self.early(states[0][:, 1:]), self.late(states[-1][:, 1:])
+        return (frame_cross_entropy(early, labels) + frame_cross_entropy(late, labels)) / 2
+
+
+class PixelWords(nn.Module):
+    """Names the word of each frame from the pixel front-end's features alone; only in training.
+
+    Where both streams are there, the lip points explain so much that the words teach the pixels little; this does.
+    """
+
+    def __init__(self, features: int, width: int, words: int, *, layers: int = 2) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, width)
+        self.layers = nn.ModuleList(TemporalConv(width) for _ in range(layers))
+        self.linear = nn.Linear(width, words + 1)
+
+    def forward(self, features: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
+        """Features of real frames (N, D), bool (B, T), word numbers (B, T) -> mean cross-entropy of a clip (B,)."""
+        x = spread(self.project(features), valid)
+        for layer in self.layers:
+            x = layer(x, valid)
+        return frame_cross_entropy(self.linear(x), labels)
+
+
+def frame_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (B, T, words), word numbers (B, T), -100 not counted -> mean over the frames of a clip (B,)."""
+    losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=-100, reduction="none")
+    return losses.sum(1) / (labels >= 0).sum(1).clamp_min(1)
 
 
 class LipShape(nn.Module):
