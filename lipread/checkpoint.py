@@ -43,6 +43,11 @@ class Checkpoint:
     record: Mapping[str, Any]
     name: str
 
+    @property
+    def temperature(self) -> float:
+        """What makes word confidences agree with how often words are right; 1 until `lipread calibrate` fitted it."""
+        return float(self.record.get("calibration", {}).get("temperature", 1.0))
+
 
 def bundled_models() -> dict[str, Path]:
     """Names and files of the checkpoints that ship with the package."""

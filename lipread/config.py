@@ -105,6 +105,41 @@ PRESETS: dict[str, NetworkConfig] = {
 }
 
 
+class SearchConfig(Config):
+    """How the text is searched in the log-probabilities: the same options from the shell, Python and the app."""
+
+    decoder: Literal["greedy", "beam", "grammar"] | None = None  # None: greedy, or beam where a language model is given
+    grammar: str | None = None  # bundled name or file, for the decoder `grammar`; None: grid
+    lexicon: Path | None = None  # words that the beam may write, one per line; None: any
+    lm: str | None = None  # language model: bundled name, ARPA file, folder of a BERT or of a Hugging Face model
+    lm_weight: float | None = Field(None, ge=0)  # None: what was tuned and is stored with the language model
+    word_score: float | None = None  # added per word; None: as stored with the language model, else 0
+    next_weight: float = Field(0.0, ge=0)  # of a BERT's "this follows the utterance before"
+    beam_size: int = Field(50, ge=1)
+    nbest: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> SearchConfig:
+        if self.grammar is not None and self.decoder not in (None, "grammar"):
+            raise ValueError(f"grammar={self.grammar!r} is for decoder='grammar', not for {self.decoder!r}")
+        if self.lexicon is not None and self.decoder not in (None, "beam"):
+            raise ValueError(f"lexicon={str(self.lexicon)!r} is for decoder='beam', not for {self.decoder!r}")
+        if self.grammar is not None and self.lexicon is not None:
+            raise ValueError("grammar and lexicon exclude one another; give one of them")
+        if self.lm is not None and self.decoder == "greedy":
+            raise ValueError("decoder='greedy' gives a single candidate, which no lm can reorder; use beam or grammar")
+        if self.lm is None and self.lm_weight is not None:
+            raise ValueError(f"lm_weight={self.lm_weight} without lm has nothing to weigh; give lm, or leave it out")
+        return self
+
+    @property
+    def chosen_decoder(self) -> str:
+        """The decoder that these options ask for."""
+        if self.decoder is not None:
+            return self.decoder
+        return "grammar" if self.grammar is not None else "beam" if self.lexicon or self.lm else "greedy"
+
+
 class AugmentConfig(Config):
     """What is changed at random in training clips. Probabilities are per clip."""
 
@@ -149,6 +184,8 @@ class TrainConfig(Config):
     clip_norm: float = Field(5.0, gt=0)
     frame_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss from the word times
     shape_loss: float = Field(1.0, ge=0)  # weight of telling the lip points from the pixels
+    pixel_word_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss of the pixels alone
+    frontend_steps: int = Field(0, ge=0)  # first steps, in which the pixel front-end learns alone, from these two
     drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
     drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped
     ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential moving average of the weights, the one that is kept

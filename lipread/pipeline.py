@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lipread.decoding.align import align_words, segment_words
-from lipread.decoding.greedy import greedy_decode
+from lipread.decoding.search import Search
 from lipread.errors import ConfigError, DataError, MissingDependencyError, NoFaceError
 from lipread.speaking import (
     SeenFace,
@@ -30,7 +30,7 @@ from lipread.speaking import (
     track_warnings,
     why_nothing_is_said,
 )
-from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Transcript
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Transcript, Word
 
 if TYPE_CHECKING:
     from lipread.checkpoint import Checkpoint
@@ -75,12 +75,14 @@ class LipReader:
 
     Args:
         checkpoint: a network with its alphabet, as `load_checkpoint` gives it.
+        search: finds the text in the log-probabilities; greedy without one.
         max_faces: how many faces to look for in each picture.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, max_faces: int = 4) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = 4) -> None:
         self.checkpoint = checkpoint
         self.alphabet = checkpoint.alphabet
+        self.search = search or Search(checkpoint.alphabet)
         self.max_faces = max_faces
 
     def transcribe(
@@ -106,32 +108,49 @@ class LipReader:
     ) -> Transcript:
         """Read mouth crops and lip points that are already there: the second half of the way."""
         clock = clock or Clock()
-        log_probs = blanks(len(track.present), self.alphabet.size)
         reason = why_nothing_is_said(track)
-        if reason is None:
-            with clock.stage("network"):
-                moving = moving_frames(track)
-                log_probs[moving] = self.log_probs(track, progress=progress)[moving]  # (T, V)
+        log_probs = self.moving_log_probs(track, clock=clock, progress=progress)
         with clock.stage("decoding"):
-            best = greedy_decode(log_probs, self.alphabet)
-            try:
-                words = align_words(log_probs, best.text, self.alphabet, start_s=track.start_s)
-            except DataError:  # whole-word symbols ran together into a text longer than any speech
-                words, reason = (), f"what was read, {len(best.text)} letters, is too much for {len(log_probs)} frames"
-        if not words and reason is None:
+            utterances = self.search.utterances(log_probs, start_s=track.start_s) if reason is None else ()
+            words: list[Word] = []
+            for each in utterances:
+                part = slice(*(round((s - track.start_s) * FRAME_RATE_HZ) for s in (each.start_s, each.end_s)))
+                try:
+                    words += align_words(
+                        log_probs[part], each.text, self.alphabet,
+                        start_s=each.start_s, temperature=self.checkpoint.temperature,
+                    )
+                except DataError:  # whole-word symbols ran together into a text longer than any speech
+                    reason = f"what was read, {len(each.text)} letters, is too much for {part.stop - part.start} frames"
+                    utterances = tuple(other for other in utterances if other is not each)
+        if words:
+            reason = None
+        elif reason is None:
             reason = "the lips move, but no word was recognised in their movement"
         return Transcript(
-            text=best.text if words else "",
+            text=" ".join(each.text for each in utterances if each.text),
             segments=segment_words(words),
             duration_s=len(track.present) / FRAME_RATE_HZ,
             face_share=track.face_share,
             confidence=float(np.mean([word.confidence for word in words])) if words else 0.0,
-            nbest=(best,) if words else (),
+            utterances=utterances,
             warnings=track_warnings(track),
             reason=reason,
             model=self.checkpoint.name,
+            search=self.search.name,
             stage_s=dict(clock.seconds),
         )
+
+    def moving_log_probs(
+        self, track: MouthTrack, *, clock: Clock | None = None, progress: Progress | None = None
+    ) -> Array:
+        """Natural-log probabilities (T, V); certain blanks where the lips are still or there is no face."""
+        log_probs = blanks(len(track.present), self.alphabet.size)
+        if why_nothing_is_said(track) is None:
+            with (clock or Clock()).stage("network"):
+                moving = moving_frames(track)
+                log_probs[moving] = self.log_probs(track, progress=progress)[moving]
+        return log_probs
 
     def log_probs(self, track: MouthTrack, *, progress: Progress | None = None) -> Array:
         """Natural-log probabilities of every frame, float32, shape (T, V), joined from overlapping windows."""
@@ -280,17 +299,25 @@ def missing_libraries_named() -> Iterator[None]:
         ) from error
 
 
-def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> LipReader:
+def load_model(
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", **search: Any
+) -> LipReader:
     """Load a checkpoint once, to read many videos with it.
 
     Args:
         name_or_path: a bundled name or the path of a .safetensors file.
         device: "auto" (CUDA, else MPS, else CPU) or a torch device such as "cpu" or "cuda:1".
-    Raises: ConfigError: the name is unknown, or the device is not there. CheckpointError: not a lipread checkpoint.
+        search: how the text is found, the fields of `SearchConfig`: decoder="beam", lm="grid-ngram", nbest=5, ...
+    Raises: ConfigError: the name is unknown, the device is not there, or an option makes no sense.
+        CheckpointError: not a lipread checkpoint. DataError: a grammar, lexicon or language model cannot be read.
     """
     from lipread.checkpoint import load_checkpoint
+    from lipread.config import SearchConfig, make_config
+    from lipread.language_models import make_search
 
-    return LipReader(load_checkpoint(checkpoint_path(name_or_path), choose_device(device)))
+    config = make_config(SearchConfig, search, origin="search options")
+    checkpoint = load_checkpoint(checkpoint_path(name_or_path), choose_device(device))
+    return LipReader(checkpoint, search=make_search(config, checkpoint.alphabet))
 
 
 def checkpoint_path(name_or_path: str | os.PathLike[str]) -> Path:

@@ -102,6 +102,29 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
+class Utterance:
+    """What was said between two pauses, and what else it could have been.
+
+    Attributes:
+        start_s, end_s: seconds.
+        text: what was chosen.
+        raw_text: what the lips alone say, without lexicon, grammar or language model.
+        nbest: candidates of the search, best first, each with the parts of its score; the first is `text`.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    raw_text: str
+    nbest: tuple[Hypothesis, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether the search made something else of it than the lips alone say."""
+        return self.text != self.raw_text
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What was said in one video.
 
@@ -111,11 +134,12 @@ class Transcript:
         duration_s: length of the picture, seconds.
         face_share: share of frames in which the speaker's face was found, 0..1.
         confidence: mean word confidence, 0..1; 0 where there are no words.
-        nbest: candidates, best first.
+        utterances: stretches between pauses with their raw text and candidates.
         warnings: sentences about the input (broken tail, long stretches without a face, small face, ...).
         reason: why the text is empty; None where it is not.
         source: the file name as it was given.
         model: name of the checkpoint.
+        search: how the text was found: "greedy", or decoder, grammar and language model by name.
         stage_s: seconds spent per stage ("video", "landmarks", "mouth", "network", "decoding").
     """
 
@@ -124,14 +148,36 @@ class Transcript:
     duration_s: float
     face_share: float
     confidence: float
-    nbest: tuple[Hypothesis, ...] = ()
+    utterances: tuple[Utterance, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: str | None = None
     source: str = ""
     model: str = ""
+    search: str = "greedy"
     stage_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def words(self) -> tuple[Word, ...]:
         """All words of all segments in order."""
         return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def raw_text(self) -> str:
+        """What the lips alone say, without lexicon, grammar or language model."""
+        return " ".join(each.raw_text for each in self.utterances if each.raw_text)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the search made something else of it than the lips alone say."""
+        return any(each.changed for each in self.utterances)
+
+    @property
+    def nbest(self) -> tuple[Hypothesis, ...]:
+        """Candidates of the whole, best first; where there were pauses, only the chosen one (see `utterances`)."""
+        if len(self.utterances) == 1:
+            return self.utterances[0].nbest
+        chosen = [each.nbest[0] for each in self.utterances if each.nbest]
+        if not chosen:
+            return ()
+        sums = (sum(getattr(each, part) for each in chosen) for part in ("score", "acoustic_score", "lm_score"))
+        return (Hypothesis(" ".join(each.text for each in chosen if each.text), *sums),)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lipread.alphabet import Alphabet
-from lipread.decoding.align import STRETCH_FRAMES, _symbol_spans, align_words, segment_words
+from lipread.decoding.align import STRETCH_FRAMES, _symbol_spans, align_words, segment_words, tempered
 from lipread.errors import ConfigError, DataError
 from lipread.values import Array, Word
 from test_greedy import ABC, peaked
@@ -126,3 +126,15 @@ def test_a_word_symbol_is_a_word_and_a_spelled_one_leaves_its_space_out() -> Non
     assert [word.text for word in words] == ["bin", "ab"]
     assert words[0].start_s <= 1 / 25 and 3 / 25 <= words[0].end_s <= 4 / 25
     assert words[1].start_s == pytest.approx(4 / 25, abs=1 / 25) and words[1].end_s >= 7 / 25
+
+
+def test_temperature_flattens_confidences_and_leaves_times() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (40, Alphabet.english().size))
+    log_probs = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
+    plain = align_words(log_probs, "bin blue", Alphabet.english())
+    flat = align_words(log_probs, "bin blue", Alphabet.english(), temperature=4.0)
+    assert [(w.start_s, w.end_s) for w in plain] == [(w.start_s, w.end_s) for w in flat]
+    assert flat[0].confidence != plain[0].confidence
+    expected = np.exp(logits / 4) / np.exp(logits / 4).sum(1, keepdims=True)
+    assert np.exp(tempered(log_probs, 4.0)) == pytest.approx(expected, abs=1e-5)

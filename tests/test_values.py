@@ -19,6 +19,7 @@ from lipread.values import (
     MouthTrack,
     Segment,
     Transcript,
+    Utterance,
     Word,
 )
 
@@ -35,6 +36,7 @@ def examples() -> list[object]:
         BIN,
         Segment(0.2, 0.8, "bin blue", (BIN, BLUE), 0.85),
         Hypothesis("bin blue", -1.5, -1.5),
+        Utterance(0.0, 1.0, "bin blue", "bin blew", ()),
         Transcript("", (), 3.0, 1.0, 0.0),
     ]
 
@@ -84,3 +86,14 @@ def test_transcripts_do_not_share_their_defaults():
     assert first == second
     assert first.stage_s == {} and first.stage_s is not second.stage_s
     assert first.reason is None and first.nbest == first.warnings == ()
+
+
+def test_a_transcript_sums_up_its_utterances():
+    one = Utterance(0, 1, "bin", "pin", (Hypothesis("bin", -1.0, -0.5, -0.25), Hypothesis("pin", -2.0, -2.0)))
+    two = Utterance(1, 2, "blue", "blue", (Hypothesis("blue", -4.0, -3.0, -0.5),))
+    alone = Transcript("bin", (), 3.0, 1.0, 0.8, utterances=(one,))
+    both = Transcript("bin blue", (), 3.0, 1.0, 0.8, utterances=(one, two))
+    assert (alone.raw_text, alone.changed, alone.nbest) == ("pin", True, one.nbest)
+    assert (both.raw_text, both.changed) == ("pin blue", True)
+    assert both.nbest == (Hypothesis("bin blue", -5.0, -3.5, -0.75),)
+    assert not Transcript("blue", (), 3.0, 1.0, 0.8, utterances=(two,)).changed

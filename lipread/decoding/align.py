@@ -23,7 +23,9 @@ SEGMENT_CHARACTERS = 84  # two subtitle lines of 42
 SEGMENT_S = 7.0  # how long a subtitle may stand
 
 
-def align_words(log_probs: Array, text: str, alphabet: Alphabet, *, start_s: float = 0.0) -> tuple[Word, ...]:
+def align_words(
+    log_probs: Array, text: str, alphabet: Alphabet, *, start_s: float = 0.0, temperature: float = 1.0
+) -> tuple[Word, ...]:
     """Find when each word of a text was said.
 
     A word runs from its first symbol's peak to one frame after its last symbol's, and from there half-way
@@ -35,6 +37,7 @@ def align_words(log_probs: Array, text: str, alphabet: Alphabet, *, start_s: flo
         text: what was chosen; it is normalised first.
         alphabet: its size is V.
         start_s: time of frame 0, seconds.
+        temperature: the probabilities that confidences come from are flattened (above 1) or sharpened by it.
     Returns: the words in order, with times in seconds and confidences in 0..1.
     Raises: DataError: T frames are too few for the text, or it has characters outside the alphabet.
     """
@@ -45,6 +48,8 @@ def align_words(log_probs: Array, text: str, alphabet: Alphabet, *, start_s: flo
     by_word = alphabet.encode_words(normal)
     ids = [number for word in by_word for number in word]
     spans = _symbol_spans(log_probs, ids)  # (L, 2): first frame, one past the last
+    if temperature != 1.0:
+        log_probs = tempered(log_probs, temperature)
     peaks = [float(log_probs[first:end, number].max()) for number, (first, end) in zip(ids, spans, strict=True)]
 
     space = [alphabet.symbols.index(" ")] if " " in alphabet.symbols else []
@@ -62,6 +67,17 @@ def align_words(log_probs: Array, text: str, alphabet: Alphabet, *, start_s: flo
             normal.split(), _stretch(frames, len(log_probs)), confidences, strict=True
         )
     )
+
+
+def tempered(log_probs: Array, temperature: float) -> Array:
+    """Log-probabilities (T, V) divided by a temperature and made to sum to one again.
+
+    Source: Guo et al. 2017, arXiv:1706.04599.
+    """
+    scaled = log_probs.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    normal: Array = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    return normal
 
 
 def segment_words(words: Sequence[Word]) -> tuple[Segment, ...]:

@@ -1,0 +1,78 @@
+"""Candidates + a language model -> candidates in a new order.
+
+Source: Salazar et al. 2020, arXiv:1910.14659, for rescoring with (pseudo-)log-likelihoods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lipread.decoding.lm import SentenceScorer
+from lipread.values import Hypothesis
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """Adds what a language model thinks of each candidate to what the lips say.
+
+    The new score is acoustic + weight x LM + word_score x words + next_weight x "follows the sentence before".
+
+    Attributes:
+        scorer: the language model.
+        weight: of its natural-log score; 0 changes nothing.
+        word_score: added per word, against the liking of language models for short texts.
+        next_weight: of the next-sentence score, where the scorer has a `next_score`.
+    """
+
+    scorer: SentenceScorer
+    weight: float
+    word_score: float = 0.0
+    next_weight: float = 0.0
+
+    def __call__(self, candidates: Sequence[Hypothesis], previous: str = "") -> tuple[Hypothesis, ...]:
+        """Candidates -> the same with `lm_score` and the new `score`, best first; equals stay in their order.
+
+        Args:
+            candidates: of one utterance.
+            previous: text of the utterance before, "" where there is none.
+        """
+        texts = [each.text for each in candidates]
+        scores = self.scorer.scores(texts)
+        following = [0.0] * len(texts)
+        next_score = getattr(self.scorer, "next_score", None)
+        if self.next_weight and previous and next_score is not None:
+            following = [next_score(previous, text) for text in texts]
+        scored = [
+            replace(
+                each,
+                lm_score=lm_score,
+                score=each.acoustic_score + self.weight * lm_score + self.word_score * len(each.text.split())
+                + self.next_weight * follows,
+            )
+            for each, lm_score, follows in zip(candidates, scores, following, strict=True)
+        ]
+        return tuple(sorted(scored, key=lambda each: -each.score))
+
+
+class Remembering:
+    """A scorer that asks another one only for texts that it has not seen yet."""
+
+    def __init__(self, scorer: SentenceScorer, most: int = 100_000) -> None:
+        self._scorer, self._most = scorer, most
+        self._known: dict[str, float] = {}
+
+    def scores(self, texts: Sequence[str]) -> list[float]:
+        """As `SentenceScorer.scores`."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if len(self._known) + len(new) > self._most:
+            self._known.clear()
+            new = list(dict.fromkeys(texts))
+        if new:
+            self._known.update(zip(new, self._scorer.scores(new), strict=True))
+        return [self._known[text] for text in texts]
+
+    def next_score(self, previous: str, text: str) -> float:
+        """As the scorer's, 0 where it has none."""
+        next_score = getattr(self._scorer, "next_score", None)
+        return 0.0 if next_score is None else float(next_score(previous, text))

@@ -1,0 +1,107 @@
+"""Log-probabilities of a video -> what was said between its pauses, with candidates.
+
+Shapes: T frames at 25 Hz, V symbols (0 = blank).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from lipread.alphabet import BLANK, Alphabet
+from lipread.decoding.greedy import check_log_probs, greedy_decode
+from lipread.errors import DataError
+from lipread.values import FRAME_RATE_HZ, Array, Hypothesis, Utterance
+
+PAUSE_FRAMES = FRAME_RATE_HZ  # so long without any symbol, and a new utterance begins
+PAUSE_LOG_PROB = float(np.log(0.5))  # of the blank, in every frame of a pause
+
+Rescore = Callable[[Sequence[Hypothesis], str], tuple[Hypothesis, ...]]
+
+
+class Decoder(Protocol):
+    """One kind of search."""
+
+    def decode(self, log_probs: Array) -> tuple[Hypothesis, ...]:
+        """Natural-log probabilities (T, V) -> candidates, best first, one at least."""
+
+
+class GreedyDecoder:
+    """The best path, one candidate."""
+
+    def __init__(self, alphabet: Alphabet) -> None:
+        self.alphabet = alphabet
+
+    def decode(self, log_probs: Array) -> tuple[Hypothesis, ...]:
+        """As `Decoder.decode`."""
+        return (greedy_decode(log_probs, self.alphabet),)
+
+
+class Search:
+    """A decoder, and a language model that looks at its candidates.
+
+    Args:
+        alphabet: of the network.
+        decoder: greedy without one.
+        rescore: candidates and the text before -> candidates in a new order.
+        nbest: so many candidates are kept.
+        name: says how the text was found, for the transcript.
+    """
+
+    def __init__(
+        self, alphabet: Alphabet, decoder: Decoder | None = None, rescore: Rescore | None = None,
+        *, nbest: int = 10, name: str = "greedy",
+    ) -> None:
+        self.alphabet, self.nbest, self.name = alphabet, nbest, name
+        self.decoder = decoder or GreedyDecoder(alphabet)
+        self.rescore = rescore
+
+    def utterances(self, log_probs: Array, *, start_s: float = 0.0) -> tuple[Utterance, ...]:
+        """Search every stretch between pauses; where the lips say nothing, no search makes words up.
+
+        Args:
+            log_probs: natural-log probabilities, float, shape (T, V).
+            start_s: time of frame 0, seconds.
+        Raises: ConfigError: they do not fit the alphabet.
+        """
+        check_log_probs(log_probs, self.alphabet)
+        found: list[Utterance] = []
+        previous = ""
+        for first, end in speech_spans(log_probs):
+            part = log_probs[first:end]
+            raw = greedy_decode(part, self.alphabet)
+            if not raw.text:
+                continue
+            candidates = self.candidates(part, raw, previous)
+            found.append(
+                Utterance(
+                    start_s + first / FRAME_RATE_HZ, start_s + end / FRAME_RATE_HZ,
+                    candidates[0].text, raw.text, candidates[: self.nbest],
+                )
+            )
+            previous = candidates[0].text
+        return tuple(found)
+
+    def candidates(self, log_probs: Array, raw: Hypothesis, previous: str = "") -> tuple[Hypothesis, ...]:
+        """All candidates of one utterance, best first; the greedy text alone where nothing else fits its frames."""
+        try:
+            candidates = self.decoder.decode(log_probs)
+        except DataError:  # too few frames for the shortest sentence of a grammar
+            return (raw,)
+        return self.rescore(candidates, previous) if self.rescore and len(candidates) > 1 else candidates
+
+
+def speech_spans(log_probs: Array) -> list[tuple[int, int]]:
+    """Cut T frames in the middle of each pause; (first, one past the last) of each part, which tile 0..T."""
+    blank = log_probs[:, BLANK] > PAUSE_LOG_PROB  # (T,)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], blank, [False]]).astype(np.int8)))
+    cuts = [
+        (int(start) + int(end)) // 2
+        for start, end in edges.reshape(-1, 2)
+        if end - start >= PAUSE_FRAMES and start > 0 and end < len(blank)
+    ]
+    bounds = [0, *cuts, len(blank)]
+    return [(first, end) for first, end in pairwise(bounds) if end > first]

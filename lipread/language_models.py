@@ -1,0 +1,175 @@
+"""Names and files -> language models, and the search that the options ask for.
+
+A language model is an n-gram in ARPA format (FILE.arpa, FILE.arpa.gz), a folder with a BERT as published (config.json,
+model.safetensors, vocab.txt), or any other Hugging Face folder or name with the extra `hf`. What was tuned for it lies
+beside it: FILE.tuned.json, or tuned.json in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from lipread.alphabet import Alphabet
+from lipread.config import Config, SearchConfig, make_config
+from lipread.decoding.lm import SentenceScorer
+from lipread.decoding.search import Decoder, Search
+from lipread.errors import ConfigError
+
+BUNDLED_FOLDER = Path(__file__).parent / "weights" / "lm"
+ARPA_SUFFIXES = (".arpa", ".arpa.gz")
+DEFAULT_WEIGHT = 0.5  # of a language model for which nothing was tuned
+DEFAULT_GRAMMAR = "grid"
+
+Kind = Literal["ngram", "bert", "hf"]
+
+
+class Tuned(Config):
+    """What suits a language model, and where that was measured."""
+
+    weight: float = Field(DEFAULT_WEIGHT, ge=0)
+    word_score: float = 0.0
+    tuned_on: str | None = None  # clips, model and error rates
+    helps: bool = False  # whether it made the clips it was tuned on better
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A language model that was found; `load` reads it."""
+
+    name: str
+    kind: Kind
+    path: Path | None  # None: a name that Hugging Face knows
+    tuned: Tuned
+
+    def load(self) -> SentenceScorer:
+        """Read it. Raises: DataError, ConfigError: damaged or of another kind. MissingDependencyError: extra `hf`."""
+        if self.kind == "ngram":
+            from lipread.decoding.lm import NgramModel
+
+            assert self.path is not None
+            return NgramModel.load(self.path)
+        if self.kind == "bert":
+            from lipread.pseudo_likelihood import load_scorer
+
+            assert self.path is not None
+            return load_scorer(self.path)
+        from lipread.huggingface import HuggingFaceScorer
+
+        return HuggingFaceScorer(self.name if self.path is None else str(self.path))
+
+
+def bundled_language_models() -> dict[str, Path]:
+    """Name -> file or folder of the language models that ship."""
+    if not BUNDLED_FOLDER.is_dir():
+        return {}
+    found = {path.name.split(".")[0]: path for path in BUNDLED_FOLDER.iterdir() if path.name.endswith(ARPA_SUFFIXES)}
+    found |= {path.name: path for path in BUNDLED_FOLDER.iterdir() if (path / "config.json").is_file()}
+    return dict(sorted(found.items()))
+
+
+def find_language_model(name_or_path: str) -> LanguageModel:
+    """A bundled name, an ARPA file, a folder, or a name that Hugging Face knows (owner/name).
+
+    Raises: ConfigError: it is none of these, or what is stored beside it makes no sense.
+    """
+    path = bundled_language_models().get(name_or_path, Path(name_or_path))
+    if path.is_file():
+        return LanguageModel(name_or_path, "ngram", path, read_tuned(path))
+    if path.is_dir():
+        return LanguageModel(name_or_path, _folder_kind(path), path, read_tuned(path))
+    if name_or_path.count("/") == 1 and not name_or_path.startswith(("/", ".")) and not path.suffix:
+        return LanguageModel(name_or_path, "hf", None, Tuned())
+    known = ", ".join(bundled_language_models()) or "none in this installation"
+    raise ConfigError(
+        f"lm {name_or_path!r} is neither a file nor a folder, and no bundled one has this name; bundled: {known}"
+    )
+
+
+def _folder_kind(folder: Path) -> Kind:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder}: no readable config.json there ({error}); give the folder of a model") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ConfigError(f"{folder / 'config.json'}: has no model_type; give the folder of a language model")
+    architectures = config.get("architectures") or []
+    causal = any("CausalLM" in str(each) or "LMHead" in str(each) for each in architectures)
+    return "bert" if config["model_type"] == "bert" and not causal and (folder / "vocab.txt").is_file() else "hf"
+
+
+def tuned_path(path: Path) -> Path:
+    """Where the tuned weights of a language model lie."""
+    return path / "tuned.json" if path.is_dir() else path.with_name(path.name + ".tuned.json")
+
+
+def read_tuned(path: Path) -> Tuned:
+    """What was tuned for the language model at a path; defaults where nothing was.
+
+    Raises: ConfigError: the file is damaged.
+    """
+    file = tuned_path(path)
+    if not file.is_file():
+        return Tuned()
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); delete it and run `lipread lm tune` again") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: is not a table of values; delete it and run `lipread lm tune` again")
+    return make_config(Tuned, values, origin=str(file))
+
+
+def make_search(config: SearchConfig, alphabet: Alphabet, *, scorer: SentenceScorer | None = None) -> Search:
+    """Build the search that the options ask for.
+
+    Args:
+        alphabet: of the network.
+        scorer: the language model, where it was loaded already.
+    Raises: ConfigError, DataError: a grammar, lexicon or language model cannot be read or does not fit the alphabet.
+        MissingDependencyError: an optional package is absent.
+    """
+    kind = config.chosen_decoder
+    if kind == "greedy":
+        return Search(alphabet, nbest=config.nbest)
+    model = find_language_model(config.lm) if config.lm is not None else None
+    tuned = model.tuned if model else Tuned(weight=0.0)
+    weight = tuned.weight if config.lm_weight is None else config.lm_weight
+    word_score = tuned.word_score if config.word_score is None else config.word_score
+    in_search = kind == "beam" and model is not None and model.kind == "ngram"
+    name, decoder = kind, None
+    if kind == "grammar":
+        decoder, name = _grammar_decoder(config, alphabet), f"grammar {config.grammar or DEFAULT_GRAMMAR}"
+    else:
+        decoder = _beam_decoder(config, alphabet, model if in_search else None, weight, word_score)
+    rescore = None
+    if model is not None:
+        name += f" + {model.name}"
+        if not in_search:
+            from lipread.decoding.rescore import Remembering, Rescorer
+
+            rescore = Rescorer(scorer or Remembering(model.load()), weight, word_score, config.next_weight)
+    return Search(alphabet, decoder, rescore, nbest=config.nbest, name=name)
+
+
+def _grammar_decoder(config: SearchConfig, alphabet: Alphabet) -> Decoder:
+    from lipread.decoding.grammar import load_grammar
+    from lipread.decoding.grammar_search import GrammarDecoder
+
+    return GrammarDecoder(load_grammar(config.grammar or DEFAULT_GRAMMAR), alphabet, nbest=config.nbest)
+
+
+def _beam_decoder(
+    config: SearchConfig, alphabet: Alphabet, model: LanguageModel | None, weight: float, word_score: float
+) -> Decoder:
+    from lipread.decoding.beam import BeamDecoder, read_lexicon
+
+    lexicon = read_lexicon(config.lexicon, alphabet) if config.lexicon else None
+    return BeamDecoder(
+        alphabet, beam_size=config.beam_size, nbest=max(config.nbest, config.beam_size // 2), lexicon=lexicon,
+        lm=model.path if model else None, lm_weight=weight, word_score=word_score,
+    )

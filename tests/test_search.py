@@ -1,0 +1,108 @@
+"""Search over the utterances of a video: where pauses cut, what is kept of the lips, what a grammar may not invent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lipread.alphabet import Alphabet
+from lipread.decoding.greedy import greedy_decode
+from lipread.decoding.search import PAUSE_FRAMES, Search, speech_spans
+from lipread.errors import ConfigError, DataError
+from lipread.values import Array, Hypothesis
+
+ENGLISH = Alphabet.english()
+
+
+def said(text: str, *, sure: float = 0.99) -> Array:
+    """Log-probabilities (T, V) of a text in which each character has a frame, then a blank one; "_" is a blank."""
+    rows = []
+    for character in text:
+        numbers = [0] if character == "_" else [ENGLISH.encode(character)[0] if character != " " else 1, 0]
+        for number in numbers:
+            row = np.full(ENGLISH.size, (1 - sure) / (ENGLISH.size - 1))
+            row[number] = sure
+            rows.append(row)
+    return np.log(np.array(rows, dtype=np.float32)).reshape(-1, ENGLISH.size)
+
+
+class Changes:
+    """A decoder that puts a text before the greedy one."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def decode(self, log_probs: Array) -> tuple[Hypothesis, ...]:
+        greedy = greedy_decode(log_probs, ENGLISH)
+        return (Hypothesis(self.text, -1.0, -1.0), greedy)
+
+
+PAUSE = "_" * PAUSE_FRAMES
+
+
+def test_one_utterance_without_pauses() -> None:
+    (only,) = Search(ENGLISH).utterances(said("bin blue"), start_s=2.0)
+    assert (only.text, only.raw_text, only.changed) == ("bin blue", "bin blue", False)
+    assert (only.start_s, only.end_s) == (2.0, 2.0 + 16 / 25)
+
+
+def test_pauses_part_utterances_and_shorter_ones_do_not() -> None:
+    found = Search(ENGLISH).utterances(said(f"bin{PAUSE}lay{'_' * (PAUSE_FRAMES // 2)}red"))
+    assert [each.text for each in found] == ["bin", "layred"]
+    assert found[0].end_s == found[1].start_s  # nothing lies between them
+
+
+def test_what_the_lips_say_stays_beside_what_was_made_of_it() -> None:
+    (only,) = Search(ENGLISH, Changes("pin blue")).utterances(said("bin blue"))
+    assert (only.text, only.raw_text, only.changed) == ("pin blue", "bin blue", True)
+    assert [each.text for each in only.nbest] == ["pin blue", "bin blue"]
+
+
+def test_where_the_lips_say_nothing_no_search_makes_words_up() -> None:
+    assert Search(ENGLISH, Changes("bin blue")).utterances(said("_" * 75)) == ()
+    assert Search(ENGLISH, Changes("bin blue")).utterances(said("")) == ()
+    assert [each.raw_text for each in Search(ENGLISH, Changes("x")).utterances(said(f"{PAUSE}go{PAUSE}"))] == ["go"]
+
+
+def test_too_few_frames_for_the_decoder_leave_what_the_lips_say() -> None:
+    class Refuses:
+        def decode(self, log_probs: Array) -> tuple[Hypothesis, ...]:
+            raise DataError("needs 12 frames")
+
+    (only,) = Search(ENGLISH, Refuses()).utterances(said("go"))
+    assert (only.text, only.changed) == ("go", False)
+
+
+def test_rescoring_sees_the_text_before_and_may_reorder() -> None:
+    seen: list[str] = []
+
+    def last_first(candidates: object, previous: str) -> tuple[Hypothesis, ...]:
+        seen.append(previous)
+        assert isinstance(candidates, tuple)
+        return tuple(reversed(candidates))
+
+    found = Search(ENGLISH, Changes("other"), last_first).utterances(said(f"bin{PAUSE}lay"))
+    assert [each.text for each in found] == ["bin", "lay"]
+    assert seen == ["", "bin"]
+
+
+def test_no_more_candidates_than_asked_for() -> None:
+    (only,) = Search(ENGLISH, Changes("other"), nbest=1).utterances(said("bin"))
+    assert [each.text for each in only.nbest] == ["other"]
+
+
+def test_log_probs_of_another_alphabet_are_refused() -> None:
+    with pytest.raises(ConfigError, match="shape"):
+        Search(ENGLISH).utterances(np.zeros((3, 7), np.float32))
+
+
+@given(st.text("ab _", max_size=160))
+def test_spans_tile_the_video_and_cut_only_in_pauses(text: str) -> None:
+    log_probs = said(text)
+    spans = speech_spans(log_probs)
+    assert [frame for first, end in spans for frame in range(first, end)] == list(range(len(log_probs)))
+    for _, cut in spans[:-1]:
+        around = log_probs[cut - PAUSE_FRAMES // 2 : cut + PAUSE_FRAMES // 2]
+        assert (around.argmax(axis=1) == 0).all()
