@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipread.errors import DataError, LipreadError
-from lipread.outputs import WRITERS, PathLike, inside, write_outputs
+from lipread.outputs import USUAL_FORMATS, WRITERS, PathLike, inside, write_outputs
 from lipread.values import Transcript
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def transcribe_files(
     jobs: Sequence[Job],
     folder: PathLike,
     *,
-    formats: Sequence[str] = tuple(WRITERS),
+    formats: Sequence[str] = USUAL_FORMATS,
     captioned: bool = False,
     speaker: str | int = "auto",
     skip_existing: bool = False,

@@ -16,7 +16,7 @@ import numpy as np
 
 from lipread.batch import VIDEO_SUFFIXES
 from lipread.errors import DataError, LipreadError
-from lipread.metrics import Confusion, Score, confusions, score, score_groups
+from lipread.metrics import Calibration, Confusion, Score, calibration, confusions, right_words, score, score_groups
 from lipread.values import LIP_POINTS, MouthTrack, Transcript
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ClipResult:
     confidence: float
     duration_s: float
     problem: str | None = None
+    words: tuple[tuple[float, bool], ...] = ()  # confidence of each word that was read, and whether it is right
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Evaluation:
     clips: tuple[ClipResult, ...]
     duration_s: float
     stage_s: Mapping[str, float]
+    calibration: Calibration | None = None  # None where no word was read
 
     @property
     def real_time_factor(self) -> float:
@@ -86,6 +88,7 @@ class Evaluation:
             "confusions": [asdict(each) for each in self.confusions],
             "duration_s": self.duration_s,
             "real_time_factor": {"all": self.real_time_factor, **factors},
+            "calibration": None if self.calibration is None else asdict(self.calibration),
             "clips": [asdict(each) for each in self.clips],
         }
 
@@ -125,11 +128,18 @@ def evaluate(
             confidence=transcript.confidence if transcript else 0.0,
             duration_s=transcript.duration_s if transcript else 0.0,
             problem=problem,
+            words=judged_words(transcript, reference) if transcript else (),
         )
         results.append(result)
         if finished:
             finished(result)
     return summarise(results, model=reader.checkpoint.name, way=_way(clips), stage_s=dict(stage_s), seed=seed)
+
+
+def judged_words(transcript: Transcript, reference: str) -> tuple[tuple[float, bool], ...]:
+    """The confidence of each word that was read, and whether it is right."""
+    right = right_words(reference, " ".join(word.text for word in transcript.words))
+    return tuple((word.confidence, good) for word, good in zip(transcript.words, right, strict=True))
 
 
 def summarise(
@@ -146,6 +156,7 @@ def summarise(
         clips=tuple(results),
         duration_s=sum(each.duration_s for each in results),
         stage_s=stage_s,
+        calibration=calibration([word for each in results for word in each.words]),
     )
 
 
@@ -216,8 +227,20 @@ def _way(clips: Sequence[EvalClip]) -> str:
 def _read(reader: LipReader, clip: EvalClip) -> Transcript:
     if clip.video is not None:
         return reader.transcribe(clip.video)
+    return reader.read_track(mouth_track(clip))
+
+
+def mouth_track(clip: EvalClip) -> MouthTrack:
+    """The mouth of one clip, from its video or its prepared crops.
+
+    Raises: VideoError, DataError: it cannot be read.
+    """
+    if clip.video is not None:
+        from lipread.pipeline import watch_mouth
+
+        return watch_mouth(clip.video).track
     assert clip.prepared is not None
-    return reader.read_track(prepared_track(clip.prepared, clip.clip))
+    return prepared_track(clip.prepared, clip.clip)
 
 
 def prepared_track(folder: PathLike, clip: str) -> MouthTrack:

@@ -16,6 +16,7 @@ from lipread.errors import DataError
 from lipread.values import Array
 
 RESAMPLES = 1000
+BINS = 10  # of confidences
 Interval = tuple[float, float]
 
 
@@ -49,6 +50,53 @@ class Confusion:
     reference: str
     hypothesis: str
     count: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidences agree with how often words are right.
+
+    Attributes:
+        error: expected calibration error, 0..1: the mean gap between confidence and share of right words, over
+            `BINS` equally wide bins weighted by their words.
+        words: how many were judged.
+        bins: per bin with words: mean confidence, share that is right, words.
+    """
+
+    error: float
+    words: int
+    bins: tuple[tuple[float, float, int], ...]
+
+
+def calibration(words: Sequence[tuple[float, bool]]) -> Calibration | None:
+    """Confidences in 0..1 with whether each word is right -> calibration; None without words.
+
+    Source: Guo et al. 2017, arXiv:1706.04599.
+    """
+    if not words:
+        return None
+    confidence = np.array([each for each, _ in words])
+    right = np.array([each for _, each in words], dtype=float)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = [
+        (float(confidence[place == number].mean()), float(right[place == number].mean()), int((place == number).sum()))
+        for number in np.unique(place)
+    ]
+    error = sum(count * abs(mean - share) for mean, share, count in bins) / len(words)
+    return Calibration(float(error), len(words), tuple(bins))
+
+
+def right_words(reference: str, hypothesis: str) -> list[bool]:
+    """For each word of the hypothesis, whether it is right (in the alignment with the fewest errors)."""
+    said, read = reference.split(), hypothesis.split()
+    right = [False] * len(read)
+    if said and read:
+        import jiwer
+
+        for chunk in jiwer.process_words(" ".join(said), " ".join(read)).alignments[0]:
+            if chunk.type == "equal":
+                right[chunk.hyp_start_idx : chunk.hyp_end_idx] = [True] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
+    return right
 
 
 def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0) -> Score:

@@ -7,6 +7,7 @@ text, segments and words. Every file is written whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lipread.errors import ConfigError, OutputError
-from lipread.values import Segment, Transcript
+from lipread.values import Hypothesis, Segment, Transcript, Utterance
 
 CAPTION_CHARACTERS = 42  # of one subtitle line
 _counter = itertools.count()
@@ -131,12 +132,23 @@ class JsonWriter(TranscriptWriter):
         return json.dumps(as_json(transcript), ensure_ascii=False, indent=2) + "\n"
 
 
-_CLASSES: tuple[type[TranscriptWriter], ...] = (TextWriter, SrtWriter, VttWriter, TsvWriter, JsonWriter)
-WRITERS: dict[str, TranscriptWriter] = {writer.suffix: writer() for writer in _CLASSES}
+class ChangesWriter(TranscriptWriter):
+    """One line per utterance, in which the search's changes to what the lips say are marked."""
+
+    suffix = "changes"
+
+    def render(self, transcript: Transcript) -> str:
+        return "".join(f"{marked_changes(each.raw_text, each.text)}\n" for each in transcript.utterances)
+
+
+_USUAL: tuple[type[TranscriptWriter], ...] = (TextWriter, SrtWriter, VttWriter, TsvWriter, JsonWriter)
+_ALL: tuple[type[TranscriptWriter], ...] = (*_USUAL, ChangesWriter)
+WRITERS: dict[str, TranscriptWriter] = {writer.suffix: writer() for writer in _ALL}
+USUAL_FORMATS = tuple(writer.suffix for writer in _USUAL)  # what "all" means
 
 
 def chosen_formats(text: str) -> tuple[str, ...]:
-    """The forms named by a comma list, in their usual order; "all" is every one.
+    """The forms named by a comma list, in their usual order; "all" is every usual one.
 
     Raises: ConfigError: a name is not a form.
     """
@@ -145,11 +157,11 @@ def chosen_formats(text: str) -> tuple[str, ...]:
     if unknown or not names:
         shown = ", ".join(unknown) or "nothing"
         raise ConfigError(f"output format {shown!r} is not known; choose from {', '.join(WRITERS)} or all")
-    return tuple(name for name in WRITERS if name in names or "all" in names)
+    return tuple(name for name in WRITERS if name in names or ("all" in names and name in USUAL_FORMATS))
 
 
 def write_outputs(
-    transcript: Transcript, folder: PathLike, name: str, formats: Sequence[str] = tuple(WRITERS)
+    transcript: Transcript, folder: PathLike, name: str, formats: Sequence[str] = USUAL_FORMATS
 ) -> tuple[Path, ...]:
     """Write a transcript as FOLDER/NAME.txt, .srt and so on.
 
@@ -190,8 +202,12 @@ def as_json(transcript: Transcript) -> dict[str, Any]:
         "confidence": round(transcript.confidence, 4),
         "reason": transcript.reason,
         "warnings": list(transcript.warnings),
-        "nbest": [{"text": each.text, "score": round(each.score, 4)} for each in transcript.nbest],
+        "raw_text": transcript.raw_text,
+        "changed": transcript.changed,
+        "utterances": [_utterance_json(each) for each in transcript.utterances],
+        "nbest": [_hypothesis_json(each) for each in transcript.nbest],
         "model": transcript.model,
+        "search": transcript.search,
         "source": transcript.source,
         "stage_seconds": {stage: round(seconds, 4) for stage, seconds in transcript.stage_s.items()},
     }
@@ -214,6 +230,36 @@ def _segment_json(number: int, segment: Segment) -> dict[str, Any]:
             for word in segment.words
         ],
     }
+
+
+def _utterance_json(utterance: Utterance) -> dict[str, Any]:
+    return {
+        "start": round(utterance.start_s, 3),
+        "end": round(utterance.end_s, 3),
+        "text": utterance.text,
+        "raw_text": utterance.raw_text,
+        "changed": utterance.changed,
+        "nbest": [_hypothesis_json(each) for each in utterance.nbest],
+    }
+
+
+def _hypothesis_json(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "text": hypothesis.text,
+        "score": round(hypothesis.score, 4),
+        "acoustic_score": round(hypothesis.acoustic_score, 4),
+        "lm_score": round(hypothesis.lm_score, 4),
+        "posterior": None if hypothesis.posterior is None else round(hypothesis.posterior, 6),
+    }
+
+
+def marked_changes(raw: str, text: str) -> str:
+    """Raw and chosen words as one line: "place [blue→white] at f two [→now]"; words that went away as "[now→]"."""
+    before, after = raw.split(), text.split()
+    parts = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        parts.append(" ".join(before[a:b]) if kind == "equal" else f"[{' '.join(before[a:b])}→{' '.join(after[c:d])}]")
+    return " ".join(parts)
 
 
 def milliseconds(seconds: float) -> int:

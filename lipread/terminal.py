@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,10 +13,14 @@ from rich.table import Table
 
 from lipread.batch import BatchReport, Done, Failure, Job
 from lipread.errors import OutputError
-from lipread.evaluate import ClipResult, Evaluation
+from lipread.evaluate import ClipResult, EvalClip, Evaluation
 from lipread.metrics import Score
 from lipread.outputs import PathLike, written_whole
 from lipread.values import Array, Transcript
+
+if TYPE_CHECKING:
+    from lipread.compare import WayFigures
+    from lipread.tuning import Trial
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -89,13 +94,24 @@ class ClipDisplay(_Display):
             err.print(f"{result.clip}: {result.problem}", markup=False)
 
 
+    def read(self, clip: EvalClip, problem: str | None) -> None:
+        """Take that a clip has been seen by the network, or why not."""
+        self.end_one()
+        if problem:
+            err.print(f"{clip.clip}: {problem}", markup=False)
+
+
 def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
     """One line with the text or why there is none; its warnings on stderr; its words in a table if wanted."""
     out.print(f"{transcript.source}: {transcript.text or '(nothing: ' + str(transcript.reason) + ')'}", markup=False)
     for warning in transcript.warnings:
         err.print(f"lipread: warning: {transcript.source}: {warning}", markup=False)
+    if transcript.changed:
+        out.print(f"  lips alone: {transcript.raw_text}", markup=False)
     if words and transcript.words:
         out.print(word_table(transcript))
+    if words and any(len(each.nbest) > 1 for each in transcript.utterances):
+        out.print(candidate_table(transcript))
 
 
 def word_table(transcript: Transcript) -> Table:
@@ -105,6 +121,22 @@ def word_table(transcript: Transcript) -> Table:
         column.justify = "right"
     for word in transcript.words:
         table.add_row(word.text, f"{word.start_s:.2f}", f"{word.end_s:.2f}", f"{word.confidence:.2f}")
+    return table
+
+
+def candidate_table(transcript: Transcript) -> Table:
+    """The candidates of every utterance with the parts of their scores, natural logarithms."""
+    table = Table("from s", "candidate", "score", "lips", "language model", "posterior")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for utterance in transcript.utterances:
+        table.add_section()
+        for number, each in enumerate(utterance.nbest):
+            posterior = "" if each.posterior is None else f"{each.posterior:.3f}"
+            table.add_row(
+                f"{utterance.start_s:.2f}" if number == 0 else "", each.text, f"{each.score:.2f}",
+                f"{each.acoustic_score:.2f}", f"{each.lm_score:.2f}" if each.lm_score else "", posterior,
+            )
     return table
 
 
@@ -144,9 +176,38 @@ def show_evaluation(result: Evaluation) -> None:
     unread = sum(each.problem is not None for each in result.clips)
     if unread:
         out.print(f"{unread} of {len(result.clips)} clips gave no text; they count as read empty")
+    if result.calibration:
+        error, words = result.calibration.error, result.calibration.words
+        out.print(f"expected calibration error of word confidences {error:.3f} ({words} words)")
     if result.duration_s:
         factors = ", ".join(f"{stage} {seconds / result.duration_s:.3f}" for stage, seconds in result.stage_s.items())
         out.print(f"real-time factor {result.real_time_factor:.3f} ({factors})")
+
+
+def show_comparison(name: str, figures: Sequence[WayFigures]) -> None:
+    """One set of clips in every way; a closed grammar stands apart, for it knows which sentences can be said."""
+    clips = figures[0].score.clips
+    title = f"{name}, {clips} clips"
+    table = Table("search", "WER %", "95 %", "CER %", "oracle WER % of 10", "ms/clip", title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for each in figures:
+        if each.way.startswith("grammar"):
+            table.add_section()
+        low, high = each.score.wer_interval
+        table.add_row(
+            each.way, f"{100 * each.score.wer:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", f"{100 * each.score.cer:.1f}",
+            f"{100 * each.oracle_wer:.1f}", f"{each.milliseconds:.1f}",
+        )
+    out.print(table)
+
+
+def show_trials(trials: Sequence[Trial]) -> None:
+    """Choices of weights, best first."""
+    table = Table("weight", "word score", "WER %", "CER %")
+    for each in trials:
+        table.add_row(f"{each.weight}", f"{each.word_score}", f"{100 * each.wer:.1f}", f"{100 * each.cer:.1f}")
+    out.print(table)
 
 
 def _score_cells(score: Score) -> tuple[str, ...]:

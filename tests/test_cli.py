@@ -27,7 +27,7 @@ from test_batch import PretendReader, files, names
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> PretendReader:
     pretend = PretendReader()
-    monkeypatch.setattr(cli, "load_reader", lambda model, device: pretend)
+    monkeypatch.setattr(cli, "load_reader", lambda *_: pretend)
     return pretend
 
 
@@ -174,7 +174,7 @@ def test_ctrl_c_is_130_with_a_sentence(
 def test_a_fault_of_ours_is_one_line_and_debug_shows_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(model: str, device: str) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr(cli, "load_reader", broken)

@@ -16,7 +16,7 @@ from test_pipeline import teller
 
 
 def test_drawn_head(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_reader", lambda model, device: teller())
+    monkeypatch.setattr(cli, "load_reader", lambda *_: teller())
     assert cli.main(["demo", "-o", str(tmp_path / "new"), "--seed", "3"]) == 0
     shown = capsys.readouterr().out
     assert sentence(3) in shown

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lipread.errors import DataError
-from lipread.metrics import Confusion, confusions, score, score_groups
+from lipread.metrics import Confusion, calibration, confusions, right_words, score, score_groups
 
 
 def distance(first: list[str], second: list[str]) -> int:
@@ -89,3 +89,29 @@ def test_refusals() -> None:
         score(["", " "], ["a", ""])
     with pytest.raises(DataError, match="1 group names for 2"):
         score_groups(["s1"], ["a", "b"], ["a", "b"])
+
+
+def test_calibration_by_hand() -> None:
+    words = [(0.95, True), (0.91, True), (0.93, False), (0.15, False), (0.05, True), (1.0, True)]
+    found = calibration(words)
+    assert found is not None
+    assert found.words == 6
+    assert found.bins == (
+        (0.05, 1.0, 1), (0.15, 0.0, 1), (pytest.approx((0.95 + 0.91 + 0.93 + 1.0) / 4), 0.75, 4)
+    )
+    assert found.error == pytest.approx((0.95 + 0.15 + 4 * abs(3.79 / 4 - 0.75)) / 6)
+    assert calibration([]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "read", "right"),
+    [
+        ("bin blue at f", "bin red at f", [True, False, True, True]),
+        ("bin blue", "bin very blue", [True, False, True]),
+        ("bin blue at", "at", [True]),
+        ("bin", "", []),
+        ("", "bin", [False]),
+    ],
+)
+def test_right_words(said: str, read: str, right: list[bool]) -> None:
+    assert right_words(said, read) == right

@@ -10,8 +10,17 @@ import pysubs2
 import pytest
 
 from lipread.errors import ConfigError, OutputError
-from lipread.outputs import WRITERS, chosen_formats, inside, milliseconds, write_outputs, write_text, written_whole
-from lipread.values import Hypothesis, Segment, Transcript, Word
+from lipread.outputs import (
+    WRITERS,
+    chosen_formats,
+    inside,
+    marked_changes,
+    milliseconds,
+    write_outputs,
+    write_text,
+    written_whole,
+)
+from lipread.values import Hypothesis, Segment, Transcript, Utterance, Word
 
 WORDS = (Word("bin", 0.5, 0.75, 0.9), Word("blue", 0.75, 1.2345, 0.8), Word("now", 3.0, 3.5, 0.4))
 TALK = Transcript(
@@ -23,7 +32,11 @@ TALK = Transcript(
     duration_s=4.0,
     face_share=0.97531,
     confidence=0.7,
-    nbest=(Hypothesis("bin blue now", -3.5, -3.5),),
+    utterances=(
+        Utterance(0.0, 4.0, "bin blue now", "bin blew", (
+            Hypothesis("bin blue now", -3.5, -3.0, -1.0, 0.75), Hypothesis("bin blew", -4.0, -2.0, -4.0),
+        )),
+    ),
     warnings=("No face was found from 2.00 to 2.90 s.",),
     source="talk.mp4",
     model="small",
@@ -143,3 +156,34 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
 
 def test_milliseconds() -> None:
     assert [milliseconds(seconds) for seconds in (-0.1, 0.0, 1.2345, 3599.9996)] == [0, 0, 1234, 3600000]
+
+
+def test_json_keeps_what_the_lips_said_and_every_candidate() -> None:
+    read = json.loads(WRITERS["json"].render(TALK))
+    assert (read["text"], read["raw_text"], read["changed"]) == ("bin blue now", "bin blew", True)
+    assert read["nbest"] == read["utterances"][0]["nbest"] == [
+        {"text": "bin blue now", "score": -3.5, "acoustic_score": -3.0, "lm_score": -1.0, "posterior": 0.75},
+        {"text": "bin blew", "score": -4.0, "acoustic_score": -2.0, "lm_score": -4.0, "posterior": None},
+    ]
+    assert json.loads(WRITERS["json"].render(NOTHING))["utterances"] == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "marked"),
+    [
+        ("place blue at f", "place blue at f", "place blue at f"),
+        ("place blue at f", "place white at f", "place [blue→white] at f"),
+        ("place at f two", "place at f two now", "place at f two [→now]"),
+        ("lay lay red", "lay red", "[lay→] lay red"),
+        ("", "bin", "[→bin]"),
+        ("", "", ""),
+    ],
+)
+def test_changes_are_marked(raw: str, text: str, marked: str) -> None:
+    assert marked_changes(raw, text) == marked
+
+
+def test_changes_have_a_line_per_utterance_and_are_written_only_when_asked_for() -> None:
+    assert WRITERS["changes"].render(TALK) == "bin [blew→blue now]\n"
+    assert WRITERS["changes"].render(NOTHING) == ""
+    assert chosen_formats("changes,txt") == ("txt", "changes")

@@ -1,0 +1,129 @@
+"""`lipread evaluate`, `compare`, `calibrate` and `bench`: what the figures are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lipread.cli_options import Device, Model, Quiet, load_reader, with_search
+from lipread.config import SearchConfig
+from lipread.errors import ConfigError
+
+
+@with_search
+def evaluate_command(
+    manifest: Annotated[
+        Path | None, typer.Argument(help="A manifest.tsv (clip, speaker, split, text) or the folder it lies in.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which split to read; all for every one.")] = "test",
+    clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    drawn: Annotated[int, typer.Option(min=0, help="Instead: so many heads of reserved identities, drawn now.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, spread over the manifest.")] = None,
+    model: Model = "small",
+    device: Device = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw how far confidences can be trusted, a .png.")] = None,
+    quiet: Quiet = False,
+    *,
+    search: SearchConfig,
+) -> None:
+    """Measure word and character error rates, with intervals, over clips whose words are known."""
+    import json
+    import tempfile
+
+    from lipread.evaluate import evaluate, read_manifest
+    from lipread.outputs import write_text
+    from lipread.terminal import ClipDisplay, show_evaluation
+
+    if (manifest is None) == (drawn == 0):
+        raise ConfigError("evaluate needs either a manifest or --drawn N, and not both")
+    with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
+        if manifest is not None:
+            chosen = read_manifest(manifest, split=split, clips=clips, limit=limit)
+        else:
+            from lipread.drawn import draw_clips
+
+            chosen = draw_clips(drawn, scratch)
+        reader = load_reader(model, device, search)
+        with ClipDisplay(len(chosen), quiet=quiet) as display:
+            result = evaluate(reader, chosen, finished=display.finished)
+    if json_file is not None:
+        write_text(json_file, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
+    show_evaluation(result)
+    if plot is not None and result.calibration is not None:
+        from lipread.plots import write_reliability
+
+        write_reliability(plot, result.calibration)
+
+
+def compare_command(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.tsv (clip, speaker, split, text) or its folder.")],
+    splits: Annotated[str, typer.Option(help="Comma list of splits to read.")] = "test,unseen",
+    clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    drawn: Annotated[int, typer.Option(min=0, help="Also so many heads of reserved identities, drawn now.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips of a split.")] = None,
+    model: Model = "small",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Compare all ways to search: greedy, beam, beam with each bundled language model, grammar."""
+    import tempfile
+
+    from lipread.compare import compare, make_searches, read_clips, usual_ways
+    from lipread.evaluate import read_manifest
+    from lipread.terminal import ClipDisplay, show_comparison
+
+    reader = load_reader(model, device)
+    searches = make_searches(reader, usual_ways())
+    names = [name.strip() for name in splits.split(",") if name.strip()]
+    with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
+        sets = {name: read_manifest(manifest, split=name, clips=clips, limit=limit) for name in names}
+        if drawn:
+            from lipread.drawn import draw_clips
+
+            sets["drawn"] = draw_clips(drawn, scratch)
+        for name, chosen in sets.items():
+            with ClipDisplay(len(chosen), quiet=quiet) as display:
+                readings = read_clips(reader, chosen, finished=display.read)
+            show_comparison(name, compare(readings, searches))
+
+
+def calibrate_command(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.tsv (clip, speaker, split, text) or its folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    split: Annotated[str, typer.Option(help="Which split to fit on; never one that is reported.")] = "val",
+    clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    model: Model = "small",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Fit the temperature that makes word confidences agree with how often words are right."""
+    from lipread.checkpoint import save_checkpoint
+    from lipread.compare import read_clips
+    from lipread.evaluate import read_manifest
+    from lipread.terminal import ClipDisplay
+    from lipread.tuning import fit_temperature
+
+    reader = load_reader(model, device)
+    chosen = read_manifest(manifest, split=split, clips=clips)
+    with ClipDisplay(len(chosen), quiet=quiet) as display:
+        readings = read_clips(reader, chosen, finished=display.read)
+    temperature = round(fit_temperature(readings, reader.alphabet), 3)
+    checkpoint = reader.checkpoint
+    record = {**checkpoint.record, "calibration": {"temperature": temperature, "split": split, "clips": len(chosen)}}
+    save_checkpoint(output, checkpoint.network, checkpoint.alphabet, record, half=True)
+    typer.echo(f"{output}: temperature {temperature}, fitted on {len(chosen)} clips of {split}")
+
+
+def bench_command(
+    video: Annotated[Path | None, typer.Argument(help="Video to time; by default a GRID clip or a drawn head.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Times each measurement is taken; the median counts.")] = 5,
+    model: Model = "small",
+    device: Device = "auto",
+) -> None:
+    """Time every stage, and the start of the command."""
+    from lipread.bench import run_bench
+
+    run_bench(video, model=model, device=device, repeats=repeats)

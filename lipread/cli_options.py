@@ -1,0 +1,87 @@
+"""Options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lipread.config import SearchConfig, make_config
+
+Model = Annotated[str, typer.Option(help="Bundled name, or path of a .safetensors file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Speaker = Annotated[
+    str, typer.Option(help="Whom to read: auto (whose lips move most), largest, or a number from 0, left to right.")
+]
+ALL_CORES = os.cpu_count() or 1
+Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write files and errors only.")]
+
+SEARCH_OPTIONS: dict[str, Any] = {  # fields of SearchConfig; what is not given keeps its default there
+    "decoder": Annotated[
+        str | None, typer.Option(help="greedy, beam or grammar. [default: greedy; beam where --lm is given]")
+    ],
+    "grammar": Annotated[
+        str | None, typer.Option(help="Closed grammar, bundled name (grid) or file; implies --decoder grammar.")
+    ],
+    "lexicon": Annotated[Path | None, typer.Option(help="Words that the beam may write, a file with one a line.")],
+    "lm": Annotated[
+        str | None,
+        typer.Option(help="Language model: bundled name, ARPA file, or folder of a BERT or Hugging Face model."),
+    ],
+    "lm_weight": Annotated[
+        float | None, typer.Option(help="Weight of the language model. [default: what was tuned for it]")
+    ],
+    "word_score": Annotated[
+        float | None, typer.Option(help="Added to the score per word. [default: what was tuned for the language model]")
+    ],
+    "next_weight": Annotated[
+        float | None, typer.Option(help="Weight of a BERT's score that a sentence follows the one before. [default: 0]")
+    ],
+    "beam_size": Annotated[int | None, typer.Option(help="Hypotheses kept in the beam. [default: 50]")],
+    "nbest": Annotated[int | None, typer.Option(help="Candidates kept in the transcript. [default: 10]")],
+}
+
+
+def with_search(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all `SEARCH_OPTIONS`; it gets them as one checked `SearchConfig` named `search`.
+
+    Raises (when run): ConfigError: the options do not fit one another.
+    """
+    parameters = inspect.signature(command, eval_str=True).parameters
+    own = [each for name, each in parameters.items() if name != "search"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, kind, default=None, annotation=each) for name, each in SEARCH_OPTIONS.items()]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        given = {name: value for name in SEARCH_OPTIONS if (value := values.pop(name)) is not None}
+        command(**values, search=make_config(SearchConfig, given, origin="search options"))
+
+    everything = [each.replace(kind=kind) for each in own] + added
+    run.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]  # what typer looks at
+    run.__annotations__ = {each.name: each.annotation for each in everything}
+    return run
+
+
+def parse_speaker(text: str) -> str | int:
+    """The value of --speaker. Raises: ConfigError: it is neither auto, largest nor a number from 0."""
+    from lipread.speaking import check_speaker
+
+    speaker = int(text) if text.lstrip("-").isdecimal() else text
+    check_speaker(speaker)
+    return speaker
+
+
+def load_reader(model: str, device: str, search: SearchConfig | None = None) -> Any:
+    """`load_model`, with a missing system library named."""
+    from lipread.pipeline import load_model, missing_libraries_named
+
+    options = search.model_dump(exclude_unset=True) if search else {}
+    with missing_libraries_named():
+        return load_model(model, device, **options)

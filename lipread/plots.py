@@ -1,0 +1,30 @@
+"""Figures drawn with matplotlib."""
+
+from __future__ import annotations
+
+from lipread.errors import MissingDependencyError
+from lipread.metrics import Calibration
+from lipread.outputs import PathLike, written_whole
+
+
+def write_reliability(path: PathLike, calibration: Calibration) -> None:
+    """Draw confidence against the share of words that are right, with the number of words per bin, as png.
+
+    Raises: MissingDependencyError: matplotlib is absent. OutputError: the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("plots need the package matplotlib; pip install 'lipread[plots]'") from error
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    means, shares, _ = zip(*calibration.bins, strict=True)
+    axes.plot([0, 1], [0, 1], "--", color="grey", label="as sure as right")
+    axes.plot(means, shares, "o-", label="words read")
+    for mean, share, count in calibration.bins:
+        axes.annotate(str(count), (mean, share), textcoords="offset points", xytext=(5, -12), fontsize=8)
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title(f"expected calibration error {calibration.error:.3f}, {calibration.words} words")
+    axes.legend()
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
