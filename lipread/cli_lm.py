@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lipread.cli_options import Device, Model, Quiet, load_reader
+
 lm_app = typer.Typer(help="Make language models from text.")
 
 
@@ -56,3 +58,36 @@ def ngram_command(
             f"  perplexity {model.perplexity(checked):.4f} on {check} "
             f"({len(checked):,} sentences, {100 * unknown:.2f} % of the tokens unknown)"
         )
+
+
+@lm_app.command("tune")
+def tune_command(
+    lm: Annotated[str, typer.Argument(help="Bundled name, ARPA file, or folder; its weights are stored beside it.")],
+    manifest: Annotated[Path, typer.Argument(help="A manifest.tsv (clip, speaker, split, text) or its folder.")],
+    split: Annotated[str, typer.Option(help="Which split to choose on; never one that is reported.")] = "val",
+    clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    model: Model = "small",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Find the weight of a language model, and the score per word, that suit it best, and store them with it."""
+    from lipread.compare import read_clips
+    from lipread.errors import ConfigError
+    from lipread.evaluate import read_manifest
+    from lipread.language_models import find_language_model, tuned_path
+    from lipread.outputs import write_text
+    from lipread.terminal import ClipDisplay, show_trials
+    from lipread.tuning import tune_weights, tuned
+
+    found = find_language_model(lm)
+    if found.path is None:
+        raise ConfigError(f"lm {lm!r} is not on this machine, so nothing can be stored beside it; give its folder")
+    chosen = read_manifest(manifest, split=split, clips=clips)
+    reader = load_reader(model, device)
+    with ClipDisplay(len(chosen), quiet=quiet) as display:
+        readings = read_clips(reader, chosen, finished=display.read)
+    trials = tune_weights(readings, found, reader.alphabet)
+    best = tuned(trials, tuned_on=f"{len(chosen)} clips of {split}, model {reader.checkpoint.name}")
+    write_text(tuned_path(found.path), best.model_dump_json(indent=1) + "\n")
+    show_trials(trials[:5])
+    typer.echo(f"{tuned_path(found.path)}: weight {best.weight}, word score {best.word_score}; {best.tuned_on}")
