@@ -1,0 +1,111 @@
+"""Hugging Face models with random weights against sums made one mask, one word at a time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lipread.errors import ConfigError, MissingDependencyError
+from lipread.huggingface import HuggingFaceScorer
+
+transformers = pytest.importorskip("transformers")
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bin", "blue", "at", "f", "two", "now"]
+TEXTS = ["bin blue at f", "two", "now now bin", ""]
+
+
+def save_tokenizer(folder: Path, *, around: bool) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    if around:
+        tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", bos_token="[CLS]",
+    )
+    fast.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("masked")
+    torch.manual_seed(0)
+    config = transformers.DistilBertConfig(vocab_size=len(WORDS), dim=16, hidden_dim=32, n_layers=2, n_heads=2)
+    model = transformers.DistilBertForMaskedLM(config).eval()
+    model.save_pretrained(folder)
+    save_tokenizer(folder, around=True)
+    return folder, model
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("causal")
+    torch.manual_seed(1)
+    config = transformers.GPT2Config(vocab_size=len(WORDS), n_embd=16, n_layer=2, n_head=2, bos_token_id=2)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    model.save_pretrained(folder)
+    save_tokenizer(folder, around=False)
+    return folder, model
+
+
+def numbers(text: str) -> list[int]:
+    return [WORDS.index(word) for word in text.split()]
+
+
+def test_masked_models_score_by_pseudo_log_likelihood(masked: tuple[Path, Any]) -> None:
+    folder, model = masked
+    expected = []
+    for text in TEXTS:
+        ids, total = [2, *numbers(text), 3], 0.0
+        for place in range(1, len(ids) - 1):
+            hidden = torch.tensor([ids[:place] + [4] + ids[place + 1 :]])
+            with torch.no_grad():
+                total += float(model(hidden).logits[0, place].log_softmax(-1)[ids[place]])
+        expected.append(total)
+    scorer = HuggingFaceScorer(str(folder))
+    assert scorer.masked
+    assert scorer.scores(TEXTS) == pytest.approx(expected, abs=1e-4)
+
+
+def test_causal_models_score_by_the_chain_rule(causal: tuple[Path, Any]) -> None:
+    folder, model = causal
+    expected = []
+    for text in TEXTS:
+        ids, total = [2, *numbers(text)], 0.0
+        for place in range(1, len(ids)):
+            with torch.no_grad():
+                total += float(model(torch.tensor([ids[:place]])).logits[0, -1].log_softmax(-1)[ids[place]])
+        expected.append(total)
+    scorer = HuggingFaceScorer(str(folder))
+    assert not scorer.masked
+    assert scorer.scores(TEXTS) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=8, patch_size=4
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, around=True)
+    with pytest.raises(ConfigError, match="ViTForImageClassification; a masked or a causal language model is wanted"):
+        HuggingFaceScorer(str(tmp_path))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be used as a language model"):
+        HuggingFaceScorer(str(tmp_path))
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lipread\[hf\]'"):
+        HuggingFaceScorer(str(tmp_path))
