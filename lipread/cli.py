@@ -52,7 +52,7 @@ def transcribe(
     paths: Annotated[list[Path], typer.Argument(help="Video files, or folders that are searched in depth.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where to write.")] = Path("."),
     output_format: Annotated[
-        str, typer.Option("--output-format", "-f", help="Comma list of txt, srt, vtt, tsv, json, changes; all: 5 of them.")
+        str, typer.Option("--output-format", "-f", help="Comma list of txt, srt, vtt, tsv, json (all), changes.")
     ] = "all",
     model: Model = "small",
     device: Device = "auto",

@@ -19,6 +19,7 @@ import numpy as np
 
 from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.search import Search
+from lipread.devices import choose_device
 from lipread.errors import ConfigError, DataError, MissingDependencyError, NoFaceError
 from lipread.speaking import (
     SeenFace,
@@ -335,20 +336,3 @@ def checkpoint_path(name_or_path: str | os.PathLike[str]) -> Path:
         return Path(name)
     known = ", ".join(bundled) or "none in this installation"
     raise ConfigError(f"model {name!r} is not known; bundled: {known}; or give the path of a {WEIGHTS_SUFFIX} file")
-
-
-def choose_device(name: str = "auto") -> str:
-    """The torch device to run on.
-
-    Raises: ConfigError: there is no such device here.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); use auto, cpu, cuda or mps") from error
-    return name

@@ -73,7 +73,8 @@ def unsure(first: str, second: str, lead: float) -> Array:
 def test_tuning_finds_a_weight_that_helps_and_no_larger_one(tmp_path: object) -> None:
     arpa = tmp_path / "pins.arpa"  # type: ignore[operator]
     arpa.write_text(
-        "\\data\\\nngram 1=6\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-9\t<unk>\n-0.3\tbin\n-1.3\tpin\n-0.5\tblue\n\n\\end\\\n"
+        "\\data\\\nngram 1=6\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-9\t<unk>\n"
+        "-0.3\tbin\n-1.3\tpin\n-0.5\tblue\n\n\\end\\\n"
     )
     model = find_language_model(str(arpa))
     readings = [Reading("a", "bin blue", unsure("pin", "bin", 0.3))]

@@ -67,7 +67,7 @@ def test_masked_models_score_by_pseudo_log_likelihood(masked: tuple[Path, Any]) 
     for text in TEXTS:
         ids, total = [2, *numbers(text), 3], 0.0
         for place in range(1, len(ids) - 1):
-            hidden = torch.tensor([ids[:place] + [4] + ids[place + 1 :]])
+            hidden = torch.tensor([[*ids[:place], 4, *ids[place + 1 :]]])
             with torch.no_grad():
                 total += float(model(hidden).logits[0, place].log_softmax(-1)[ids[place]])
         expected.append(total)

@@ -16,7 +16,7 @@ from torch import Tensor
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint
 from lipread.config import PRESETS, TrainConfig
-from lipread.errors import ConfigError, DataError, TrainingError
+from lipread.errors import DataError, TrainingError
 from lipread.model.norm import BatchNorm
 from lipread.training import loop
 from lipread.training.batches import Batch
@@ -28,7 +28,6 @@ from lipread.training.loop import (
     clip_losses,
     clips_per_second,
     mean_error,
-    pick_device,
     seed_step,
     train,
     training_step,
@@ -379,14 +378,6 @@ def test_other_texts_in_the_same_folder_are_refused(data: Path, tmp_path: Path) 
     train(settings(data, steps=1, out=tmp_path / "run", word_symbols=50, word_symbol_count=1), show=False)
     with pytest.raises(DataError, match="it was trained on other texts"):
         train(settings(data, steps=2, out=tmp_path / "run"), show=False)
-
-
-def test_devices() -> None:
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
-    for name in ("toaster", "cuda:99", "cpu:x"):
-        with pytest.raises(ConfigError, match="cannot be used here"):
-            pick_device(name)
 
 
 # -- speed ------------------------------------------------------------------------------------------------------------

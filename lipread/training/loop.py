@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
+from lipread.devices import choose_device
 from lipread.errors import ConfigError, LipreadError, TrainingError
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import valid_frames
@@ -45,7 +46,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     Raises: ConfigError, DataError, CheckpointError, OutputError, TrainingError.
     """
     rank, world_size = distributed.join()
-    device = pick_device(config.device)
+    device = choose_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     network = config.network_config
@@ -214,19 +215,6 @@ def mean_error(figures: dict[str, Evaluation]) -> float:
     if not figures:
         return math.inf
     return sum(f.score.wer + 0.1 * f.score.cer for f in figures.values()) / len(figures)
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the processor. Raises: ConfigError: there is no such device."""
-    if name == "auto":
-        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(found)
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device={name!r} cannot be used here; give cpu, cuda or mps, or leave it at auto") from error
-    return device
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
