@@ -91,3 +91,58 @@ def tune_command(
     write_text(tuned_path(found.path), best.model_dump_json(indent=1) + "\n")
     show_trials(trials[:5])
     typer.echo(f"{tuned_path(found.path)}: weight {best.weight}, word score {best.word_score}; {best.tuned_on}")
+
+
+@lm_app.command("bert")
+def bert_command(
+    texts: Annotated[
+        list[Path], typer.Argument(help="Text files in UTF-8, one sentence a line, empty lines between documents.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a run found there goes on.")],
+    layers: Annotated[int, typer.Option(help="Layers.")] = 4,
+    width: Annotated[int, typer.Option(help="Features of each position.")] = 256,
+    heads: Annotated[int, typer.Option(help="Attention heads.")] = 4,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 2000,
+    batch: Annotated[int, typer.Option(help="Samples in a step.")] = 64,
+    vocab: Annotated[int, typer.Option(help="Most pieces of the vocabulary.")] = 8000,
+    max_length: Annotated[int, typer.Option(help="Longest sample, in pieces; the model takes no longer ones.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
+    next_sentence: Annotated[bool, typer.Option(help="Also learn which line follows which.")] = True,
+    held_out: Annotated[float, typer.Option(help="Share of the text to measure on; 0 for nothing.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of weights and samples.")] = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train a BERT on text and write a folder that --lm takes, and transformers too."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lipread.config import make_config
+    from lipread.devices import choose_device
+    from lipread.terminal import err
+    from lipread.training.language import LanguageConfig, train_language_model
+
+    values = {
+        "layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "vocab": vocab,
+        "max_length": max_length, "learning_rate": learning_rate, "next_sentence": next_sentence,
+        "held_out": held_out, "seed": seed,
+    }
+    config = make_config(LanguageConfig, values, origin="lipread lm bert")
+    columns = TextColumn("loss {task.fields[loss]:.3f}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
+        task = bar.add_task("training", total=steps, loss=float("nan"))
+        report = train_language_model(
+            texts, output, config, device=choose_device(device),
+            progress=lambda step, loss: bar.update(task, completed=step, loss=loss),
+        )
+    typer.echo(
+        f"{output}: {layers} layers, {width} wide, {report.weights:,} weights, {report.pieces:,} pieces, of "
+        f"{report.sentences:,} lines in {report.documents:,} documents, {report.steps:,} steps "
+        f"in {report.seconds:.1f} s"
+    )
+    for when, found in (("before", report.before), ("after", report.after)):
+        if found is None:
+            continue
+        pairs = "" if found.next_right is None else f", next line told right {100 * found.next_right:.1f} %"
+        typer.echo(
+            f"  held out, {when:6}: loss {found.loss:.4f} per masked piece, {100 * found.right:.1f} % right{pairs}"
+        )

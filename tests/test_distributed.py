@@ -59,7 +59,9 @@ def trained(config: TrainConfig, rank: int, world_size: int) -> dict[str, Tensor
         if not step:
             parts |= {
                 f"gradient {name}": torch.zeros_like(p) if p.grad is None else p.grad.clone()
-                for name, p in nn.ModuleList([state.network, state.frame_words, state.lip_shape]).named_parameters()
+                for name, p in nn.ModuleList(
+                    [state.network, state.frame_words, state.pixel_words, state.lip_shape]
+                ).named_parameters()
             }
     parts |= {f"weight {key}": value for key, value in state.network.state_dict().items()}
     return parts | {f"average {key}": value for key, value in state.average.state.items()}

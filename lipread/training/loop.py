@@ -108,7 +108,8 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     Raises: TrainingError: the loss is not finite; names the clips.
     """
     network = state.network.train()
-    freeze_batchnorm(network, config.freeze_batchnorm)
+    for module in (network, state.pixel_words):
+        freeze_batchnorm(module, config.freeze_batchnorm)
     rate = learning_rate(
         state.step, steps=config.steps, warmup_steps=config.warmup_steps,
         peak=config.learning_rate, final=config.final_learning_rate,

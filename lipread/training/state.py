@@ -50,9 +50,10 @@ def prepare_state(
     network.to(device)
     if config.freeze_frontend:
         network.frontend.requires_grad_(False)
-    frame_words = FrameWords(config.network_config.encoder.hidden_size, len(vocabulary)).to(device)
+    encoder = config.network_config.encoder
+    frame_words = FrameWords(encoder.hidden_size, len(vocabulary)).to(device)
     pixel_words = PixelWords(
-        network.frontend.features, config.network_config.encoder.hidden_size, len(vocabulary)
+        network.frontend.features, encoder.hidden_size, len(vocabulary), dropout=encoder.hidden_dropout_prob
     ).to(device)
     lip_shape = LipShape(network.frontend.features, config.network_config.geometry.points).to(device)
     groups = parameter_groups(nn.ModuleList([network, frame_words, pixel_words, lip_shape]), config.weight_decay)

@@ -36,10 +36,10 @@ class PixelWords(nn.Module):
     Where both streams are there, the lip points explain so much that the words teach the pixels little; this does.
     """
 
-    def __init__(self, features: int, width: int, words: int, *, layers: int = 2) -> None:
+    def __init__(self, features: int, width: int, words: int, *, layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
         self.project = nn.Linear(features, width)
-        self.layers = nn.ModuleList(TemporalConv(width) for _ in range(layers))
+        self.layers = nn.ModuleList(TemporalConv(width, dropout=dropout) for _ in range(layers))
         self.linear = nn.Linear(width, words + 1)
 
     def forward(self, features: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
