@@ -1,0 +1,281 @@
+"""What the network looked at -> figures and pictures, for light and dark pages.
+
+Shapes: T frames, V symbols, H x W pixels.
+Figures are plain matplotlib `Figure` objects (no pyplot, no state shared between threads), 800 pixels wide at their own
+resolution, with letters large enough to be read when a phone shows them half as wide. Lightness carries every value,
+so no colour has to be told from another.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lipread.alphabet import Alphabet
+from lipread.errors import ConfigError, MissingDependencyError
+from lipread.insight import Insight, chosen_window, part_of, words_between
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN, DPI = 6.4, 125  # 800 pixels
+TEXT_PT = 12
+SMALL_PT = 11
+ROWS = 16  # symbols in a posteriorgram, beside the blank
+LEAST_PROBABILITY = 0.05  # a symbol that never gets so probable is left out
+WORD_LINES = 3  # words that would run into one another are written in so many lines
+_one_rendering = threading.Lock()  # matplotlib's fonts are shared by all figures
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours of a page. Text on face, and on `word`, has a contrast of 4.5 or more (WCAG AA)."""
+
+    face: str
+    text: str
+    faint: str  # lines
+    word: str  # behind words
+    curve: str
+    map: str  # matplotlib colour map; its lowest value is near the face, and its lightness runs one way
+
+
+LIGHT = Look(face="#ffffff", text="#1f2937", faint="#9ca3af", word="#d6e6f5", curve="#0b5394", map="Blues")
+DARK = Look(face="#0f172a", text="#e5e7eb", faint="#64748b", word="#1e3a5f", curve="#fbbf24", map="cividis")
+
+
+def posteriorgram_figure(insight: Insight, alphabet: Alphabet, *, dark: bool = False) -> Figure:
+    """Probability of each symbol in each frame, with the words over it at their times.
+
+    Rows are the symbols that get most probable (at most `ROWS`), in the order in which they do, and the blank.
+    """
+    look = DARK if dark else LIGHT
+    probabilities = np.exp(insight.log_probs)  # (T, V)
+    rows = symbols_shown(probabilities)
+    figure, band, axes = _figure_with_words(insight, look, height_in=1.5 + 0.27 * len(rows))
+    if insight.frames:
+        image = axes.imshow(
+            probabilities[:, rows].T, aspect="auto", interpolation="nearest", cmap=look.map, vmin=0, vmax=1,
+            extent=(insight.start_s, insight.end_s, len(rows) - 0.5, -0.5),
+        )
+        _colour_bar(figure, image, [band, axes], look, "probability")
+    axes.set_yticks(range(len(rows)), [symbol_label(alphabet, row) for row in rows])
+    axes.set_ylabel("symbol")
+    axes.set_xlabel("time (s)")
+    return figure
+
+
+def symbols_shown(probabilities: Array) -> list[int]:
+    """Symbols of a posteriorgram from probabilities (T, V): the likeliest ones by the time of their peak, the blank."""
+    if not len(probabilities):
+        return [0]
+    peaks = probabilities[:, 1:].max(axis=0)
+    likeliest = np.argsort(-peaks, kind="stable")[:ROWS]
+    chosen = [int(row) + 1 for row in likeliest if peaks[row] >= LEAST_PROBABILITY]
+    return [*sorted(chosen, key=lambda row: int(probabilities[:, row].argmax())), 0]
+
+
+def symbol_label(alphabet: Alphabet, number: int) -> str:
+    """What stands beside a symbol's row."""
+    if number == alphabet.blank:
+        return "(blank)"
+    symbol = alphabet.symbols[number]
+    return "(space)" if symbol == " " else symbol.strip()
+
+
+def attention_figure(insight: Insight, *, dark: bool = False) -> Figure:
+    """Which frames (across) each frame (down) attends to, with the words over it; colours end at the 99.5th percent."""
+    look = DARK if dark else LIGHT
+    figure, band, axes = _figure_with_words(insight, look, height_in=6.2)
+    if insight.frames:
+        image = axes.imshow(
+            insight.attention, aspect="auto", interpolation="nearest", cmap=look.map, vmin=0,
+            vmax=max(float(np.quantile(insight.attention, 0.995)), 1e-9),
+            extent=(insight.start_s, insight.end_s, insight.end_s, insight.start_s),
+        )
+        _colour_bar(figure, image, [band, axes], look, "share of attention")
+    for word in insight.words:
+        for line in (axes.axhline, axes.axvline):
+            line(word.start_s, color=look.faint, linewidth=0.6, alpha=0.7)
+    heads = "mean of all heads" if insight.head is None else f"head {insight.head + 1}"
+    axes.set(xlabel=f"looks at (s) · layer {insight.layer + 1}, {heads}", ylabel="frame at (s)")
+    return figure
+
+
+def curves_figure(insight: Insight, *, dark: bool = False) -> Figure:
+    """Opening and width of the mouth over time, in eye distances, with the words over them; gaps where no face was."""
+    look = DARK if dark else LIGHT
+    figure, _, upper = _figure_with_words(insight, look, height_in=4.6, plots=2)
+    lower = figure.axes[-1]
+    times = insight.start_s + (np.arange(insight.frames) + 0.5) / FRAME_RATE_HZ
+    for axes, values, name in ((upper, insight.opening, "opening"), (lower, insight.width, "width")):
+        for word in insight.words:
+            axes.axvspan(word.start_s, word.end_s, color=look.word, alpha=0.6, linewidth=0)
+        axes.plot(times, values, color=look.curve, linewidth=2)
+        axes.set_ylabel(name)
+        axes.grid(axis="y", color=look.faint, alpha=0.35, linewidth=0.6)
+        axes.margins(y=0.15)
+    lower.set_xlabel("time (s) · heights in distances of the inner eye corners")
+    return figure
+
+
+def saliency_figure(insight: Insight, track: MouthTrack, *, dark: bool = False) -> Figure:
+    """For each word the mouth at the frame that mattered most to it, with what mattered in colour.
+
+    Args:
+        track: the one that was looked at.
+    Raises: ConfigError: it is shorter. MissingDependencyError: matplotlib is absent.
+    """
+    look = DARK if dark else LIGHT
+    crops = crops_looked_at(insight, track)
+    columns = min(4, max(1, len(insight.words)))
+    rows = max(1, -(-len(insight.words) // columns))
+    figure = _figure(look, height_in=rows * (WIDTH_IN / max(columns, 3) + 0.45))
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, word in zip(grid, insight.words, strict=False):
+        frame = telling_frame(insight, word)
+        axes.imshow(heated(crops[frame], insight.saliency[frame]), interpolation="bilinear")
+        axes.set_title(word.text, color=look.text, fontsize=TEXT_PT + 2)
+        axes.set_xlabel(f"{insight.start_s + (frame + 0.5) / FRAME_RATE_HZ:.2f} s", color=look.text, fontsize=SMALL_PT)
+    for axes in figure.axes:
+        axes.set(xticks=(), yticks=(), facecolor=look.face)
+        axes.spines[:].set_visible(False)
+    if not insight.words:
+        figure.axes[0].text(0.5, 0.5, "no word was read here", color=look.text, fontsize=TEXT_PT, ha="center")
+    return figure
+
+
+def telling_frame(insight: Insight, word: Word) -> int:
+    """The frame (from the window's first) within a word's time whose saliency is the greatest in sum."""
+    first = min(max(0, int((word.start_s - insight.start_s) * FRAME_RATE_HZ)), insight.frames - 1)
+    end = max(first + 1, round((word.end_s - insight.start_s) * FRAME_RATE_HZ))
+    return first + int(insight.saliency[first:end].sum(axis=(1, 2)).argmax())
+
+
+def crops_looked_at(insight: Insight, track: MouthTrack) -> Array:
+    """The crops (T, 96, 96) that an insight is about. Raises: ConfigError: the track is too short to be its own."""
+    crops = track.crops[insight.first : insight.first + insight.frames]
+    if len(crops) != insight.frames:
+        raise ConfigError(
+            f"the track has {len(track.crops)} frames, and frames up to {insight.first + insight.frames} were looked "
+            "at; give the track that was looked at"
+        )
+    return crops
+
+
+def heated(crop: Array, saliency: Array) -> Array:
+    """A crop, grey uint8 (S, S), with saliency 0..1 (S, S) laid over it in colour -> RGB uint8 (S, S, 3)."""
+    import cv2
+
+    colours = cv2.applyColorMap(np.round(255 * saliency).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = 0.75 * np.sqrt(saliency)[..., None]
+    blended: Array = np.round((1 - share) * crop[..., None] + share * colours).astype(np.uint8)
+    return blended
+
+
+def strip_picture(
+    track: MouthTrack, transcript: Transcript, *, columns: int = 10, start_s: float | None = None, dark: bool = False
+) -> Array:
+    """The mouth crops that `look` looks at, in rows, each with its word under it.
+
+    Args:
+        columns: crops in a row.
+        start_s: as in `look`.
+    Returns: RGB uint8 picture.
+    Raises: ConfigError: columns < 1.
+    """
+    from lipread.mouth import crop_strip
+
+    if columns < 1:
+        raise ConfigError(f"columns={columns} leaves no room for a crop; use 1 or more")
+    part = part_of(track, *chosen_window(track, transcript, start_s))
+    shifted = [
+        Word(word.text, word.start_s - part.start_s, word.end_s - part.start_s, word.confidence)
+        for word in words_between(transcript.words, part.start_s, part.start_s + len(part.present) / FRAME_RATE_HZ)
+    ]
+    picture = crop_strip(part.crops, shifted, columns=columns)
+    if not dark:
+        return picture
+    rows = -(-len(part.crops) // columns)
+    captions = picture.reshape(rows, -1, *picture.shape[1:])[:, CROP_SIDE_PX:]  # a view
+    face, text = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in (DARK.face, DARK.text))
+    ink = 1 - captions.mean(axis=-1, keepdims=True) / 255  # black on white -> light on dark
+    captions[...] = np.round(face + ink * (text - face))
+    return picture
+
+
+def rendered(figure: Figure) -> Array:
+    """A figure as RGB uint8 picture, 800 pixels wide."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with _one_rendering:
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+# ---- what the figures share
+
+
+def _figure(look: Look, *, height_in: float) -> Figure:
+    """An empty figure. Raises: MissingDependencyError: matplotlib is absent."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("plots need the package matplotlib; pip install 'lipread[plots]'") from error
+    return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained", facecolor=look.face)
+
+
+def _figure_with_words(insight: Insight, look: Look, *, height_in: float, plots: int = 1) -> tuple[Figure, Axes, Axes]:
+    """A figure with a band of words above its plots, which share its time axis; the band and the first plot."""
+    lines = word_lines(insight)
+    band_in = 0.26 * max(1, max(lines, default=0) + 1)
+    figure = _figure(look, height_in=height_in + band_in)
+    ratios = [band_in] + [(height_in - 0.6) / plots] * plots
+    band, *rest = figure.subplots(1 + plots, 1, sharex=True, height_ratios=ratios)
+    _draw_words(band, insight, lines, look)
+    for axes in rest:
+        axes.set_facecolor(look.face)
+        axes.tick_params(colors=look.text, labelsize=SMALL_PT)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set(color=look.text, fontsize=TEXT_PT)
+        for spine in axes.spines.values():
+            spine.set_color(look.faint)
+    rest[0].set_xlim(insight.start_s, max(insight.end_s, insight.start_s + 1 / FRAME_RATE_HZ))
+    return figure, band, rest[0]
+
+
+def word_lines(insight: Insight) -> list[int]:
+    """In which line of the band each word is written, so that none runs into another: the first that is free."""
+    letter_s = 0.0125 * max(insight.frames, 1) / FRAME_RATE_HZ  # width of a letter, as a share of the time axis
+    free = [-np.inf] * WORD_LINES
+    lines = []
+    for word in insight.words:
+        middle, half = (word.start_s + word.end_s) / 2, letter_s * (len(word.text) + 1) / 2
+        line = next((line for line in range(WORD_LINES) if free[line] <= middle - half), int(np.argmin(free)))
+        free[line] = middle + half
+        lines.append(line)
+    return lines
+
+
+def _draw_words(band: Axes, insight: Insight, lines: list[int], look: Look) -> None:
+    band.set_facecolor(look.face)
+    band.set_ylim(max(lines, default=0) + 1, 0)
+    band.set_axis_off()
+    for word, line in zip(insight.words, lines, strict=True):
+        band.barh(line + 0.5, word.end_s - word.start_s, height=0.92, left=word.start_s, color=look.word)
+        band.text(
+            (word.start_s + word.end_s) / 2, line + 0.5, word.text,
+            color=look.text, fontsize=TEXT_PT, ha="center", va="center_baseline",
+        )
+
+
+def _colour_bar(figure: Figure, image: Any, axes: list[Axes], look: Look, label: str) -> None:
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.015, aspect=30)
+    bar.set_label(label, color=look.text, fontsize=SMALL_PT)
+    bar.ax.tick_params(colors=look.text, labelsize=SMALL_PT - 1)
+    bar.outline.set_edgecolor(look.faint)
