@@ -90,11 +90,11 @@ def test_learning_rate_rises_and_falls_in_straight_lines() -> None:
 
 def test_it_learns_words_and_what_follows(text: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, float]] = []
-    config = TINY.model_copy(update={"steps": 150})
+    config = TINY.model_copy(update={"steps": 300, "layers": 2, "width": 64, "batch": 32, "learning_rate": 3e-3})
     report = train_language_model(
         [text], tmp_path / "lm", config, progress=lambda step, loss: seen.append((step, loss))
     )
-    assert [step for step, _ in seen] == list(range(1, 151))
+    assert [step for step, _ in seen] == list(range(1, 301))
     assert np.mean([loss for _, loss in seen[-10:]]) < 0.6 * np.mean([loss for _, loss in seen[:10]])
     before, after = report.before, report.after
     assert before is not None and after is not None
