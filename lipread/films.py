@@ -13,7 +13,7 @@ import numpy as np
 
 from lipread.errors import OutputError
 from lipread.insight import Insight
-from lipread.insight_plots import crops_looked_at, heated
+from lipread.insight_plots import crops_looked_at, fitting_font, heated
 from lipread.outputs import PathLike, written_whole
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Word
 
@@ -61,12 +61,10 @@ def enlarged(picture: Array) -> Array:
 
 def captioned(picture: Array, text: str) -> Array:
     """A picture, RGB uint8 (H, W, 3), with `CAPTION_PX` rows of black below it and the text in them, white."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     box = Image.new("RGB", (picture.shape[1], CAPTION_PX))
-    font = ImageFont.load_default(CAPTION_PX // 2)
-    if (length := font.getlength(text)) > 0.95 * picture.shape[1]:
-        font = ImageFont.load_default(max(8, int(CAPTION_PX // 2 * 0.95 * picture.shape[1] / length)))
+    font = fitting_font(text, 0.95 * picture.shape[1], CAPTION_PX // 2)
     middle = (picture.shape[1] / 2, CAPTION_PX / 2)
     ImageDraw.Draw(box).text(middle, text, font=font, fill=(255, 255, 255), anchor="mm")
     return np.concatenate([picture, np.asarray(box)])
@@ -87,7 +85,8 @@ def _write_film(path: PathLike, pictures: Iterable[Array], count: int) -> None:
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1
             for number, picture in enumerate(pictures):
-                stream.height, stream.width = picture.shape[:2]
+                if not number:
+                    stream.height, stream.width = picture.shape[:2]
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE_HZ)
                 film.mux(stream.encode(frame))

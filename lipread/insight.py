@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEAD_FRAMES = FRAME_RATE_HZ // 2  # a long video is looked at from so long before its first word
 BLUR_PX = 2.5  # standard deviation; single pixels' gradients are noise, patches of the size of a lip are not
-FULL_SHARE = 0.995  # this share of a clip's blurred gradients lies below saliency 1
+FULL_SHARE = 0.995  # this share of a clip's blurred effects lies below saliency 1
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Insight:
         attention: how much each frame (row) attends to each frame (column), float32 (T, T); rows sum to 1. The share
             that goes to [CLS], the place before the first frame, is taken out and stands in `attention_cls`.
         attention_cls: each frame's attention to [CLS], 0..1, float32 (T,).
-        saliency: how strongly each pixel moves the words' log-odds, 0..1, float32 (T, 96, 96), laid over the crops;
-            0 where there are no pixels, no words, or a network that reads points alone.
+        saliency: how much each moving pixel does for or against the words, 0..1, float32 (T, 96, 96), laid over the
+            crops (`saliency_map`); 0 where there are no pixels, no words, or a network that reads points alone.
         opening, width: gap of the inner lips, distance of the mouth corners, eye distances, (T,), NaN without a face.
         words: the words that fall into the window, with their times in the video.
         layer: number of the attention layer, from 0.
@@ -122,7 +122,9 @@ def look(
     insight.log_probs[moving] = traces.log_probs[moving]
     attention, attention_cls = attention_of_frames(traces.attention, head)
     with_pixels = part.present & part.crops.any(axis=(1, 2))
-    saliency = insight.saliency if traces.gradient is None else saliency_map(traces.gradient, with_pixels, side_px)
+    saliency = insight.saliency
+    if traces.gradient is not None:
+        saliency = saliency_map(traces.gradient, crops, with_pixels, side_px)
     return replace(insight, attention=attention, attention_cls=attention_cls, saliency=saliency)
 
 
@@ -241,23 +243,32 @@ def attention_of_frames(attention: Array, head: int | None) -> tuple[Array, Arra
     return frames / np.maximum(frames.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny), chosen[1:, 0]
 
 
-def saliency_map(gradient: Array, with_pixels: Array, side_px: int) -> Array:
-    """Gradients (T, H, W) -> blurred magnitudes in 0..1 in the middle of (T, side_px, side_px), float32.
+def saliency_map(gradient: Array, crops: Array, with_pixels: Array, side_px: int) -> Array:
+    """How much each pixel did: |gradient x (pixel - its mean over the clip)|, blurred, as 0..1.
 
-    The scale is one for the whole clip, so that frames can be compared.
+    To first order this is by how much the words' log-odds would change if the pixel did not move. The bare gradient
+    shows the network's strides instead: it is large on the grid of pixels that all strided convolutions hit. The scale
+    is one for the whole clip, so that frames can be compared.
 
     Args:
+        gradient: (T, H, W).
+        crops: the pixels, grey, (T, H, W).
         with_pixels: bool (T,); other frames become 0.
+    Returns: float32 (T, side_px, side_px); the pixels lie in the middle, 0 around them.
     """
     import cv2
 
     out = np.zeros((len(gradient), side_px, side_px), np.float32)
+    if not with_pixels.any():
+        return out
     margin = (side_px - gradient.shape[-1]) // 2
     inner = out[:, margin : margin + gradient.shape[1], margin : margin + gradient.shape[2]]
+    mean = crops[with_pixels].mean(axis=0)
     for frame in np.flatnonzero(with_pixels):
-        inner[frame] = cv2.GaussianBlur(np.abs(gradient[frame]).astype(np.float32), (0, 0), BLUR_PX)
-    full = float(np.quantile(inner[with_pixels], FULL_SHARE)) if with_pixels.any() else 0.0
-    if not full > 0:  # most of the clip does not matter at all: nothing, or a few pixels of a few frames
+        effect = np.abs(gradient[frame] * (crops[frame] - mean)).astype(np.float32)
+        inner[frame] = cv2.GaussianBlur(effect, (0, 0), BLUR_PX)
+    full = float(np.quantile(inner[with_pixels], FULL_SHARE))
+    if not full > 0:  # only a few pixels of a few frames matter, or none
         full = float(out.max())
     if full > 0:
         np.clip(out / full, 0, 1, out=out)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lipread.alphabet import Alphabet
 from lipread.errors import ConfigError, MissingDependencyError
-from lipread.insight import Insight, chosen_window, part_of, words_between
+from lipread.insight import Insight, chosen_window, part_of
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ TEXT_PT = 12
 SMALL_PT = 11
 ROWS = 16  # symbols in a posteriorgram, beside the blank
 LEAST_PROBABILITY = 0.05  # a symbol that never gets so probable is left out
+LETTER_SHARE = 0.021  # width of a letter over that of the time axis
 WORD_LINES = 3  # words that would run into one another are written in so many lines
+STRIP_CAPTION_PX, STRIP_TEXT_PX = 26, 18
 _one_rendering = threading.Lock()  # matplotlib's fonts are shared by all figures
 
 
@@ -49,20 +51,20 @@ DARK = Look(face="#0f172a", text="#e5e7eb", faint="#64748b", word="#1e3a5f", cur
 
 
 def posteriorgram_figure(insight: Insight, alphabet: Alphabet, *, dark: bool = False) -> Figure:
-    """Probability of each symbol in each frame, with the words over it at their times.
+    """Probability of each symbol in each frame (colour by its square root), with the words over it at their times.
 
     Rows are the symbols that get most probable (at most `ROWS`), in the order in which they do, and the blank.
     """
     look = DARK if dark else LIGHT
     probabilities = np.exp(insight.log_probs)  # (T, V)
     rows = symbols_shown(probabilities)
-    figure, band, axes = _figure_with_words(insight, look, height_in=1.5 + 0.27 * len(rows))
+    figure, axes = _figure_with_words(insight, look, height_in=1.5 + 0.27 * len(rows))
     if insight.frames:
         image = axes.imshow(
-            probabilities[:, rows].T, aspect="auto", interpolation="nearest", cmap=look.map, vmin=0, vmax=1,
+            probabilities[:, rows].T, aspect="auto", interpolation="nearest", cmap=look.map, norm=_by_root(1.0),
             extent=(insight.start_s, insight.end_s, len(rows) - 0.5, -0.5),
         )
-        _colour_bar(figure, image, [band, axes], look, "probability")
+        _colour_bar(figure, image, look, "probability")
     axes.set_yticks(range(len(rows)), [symbol_label(alphabet, row) for row in rows])
     axes.set_ylabel("symbol")
     axes.set_xlabel("time (s)")
@@ -90,14 +92,14 @@ def symbol_label(alphabet: Alphabet, number: int) -> str:
 def attention_figure(insight: Insight, *, dark: bool = False) -> Figure:
     """Which frames (across) each frame (down) attends to, with the words over it; colours end at the 99.5th percent."""
     look = DARK if dark else LIGHT
-    figure, band, axes = _figure_with_words(insight, look, height_in=6.2)
+    figure, axes = _figure_with_words(insight, look, height_in=6.2)
     if insight.frames:
         image = axes.imshow(
-            insight.attention, aspect="auto", interpolation="nearest", cmap=look.map, vmin=0,
-            vmax=max(float(np.quantile(insight.attention, 0.995)), 1e-9),
+            insight.attention, aspect="auto", interpolation="nearest", cmap=look.map,
+            norm=_by_root(max(float(np.quantile(insight.attention, 0.995)), 1e-9)),
             extent=(insight.start_s, insight.end_s, insight.end_s, insight.start_s),
         )
-        _colour_bar(figure, image, [band, axes], look, "share of attention")
+        _colour_bar(figure, image, look, "share of attention")
     for word in insight.words:
         for line in (axes.axhline, axes.axvline):
             line(word.start_s, color=look.faint, linewidth=0.6, alpha=0.7)
@@ -109,7 +111,7 @@ def attention_figure(insight: Insight, *, dark: bool = False) -> Figure:
 def curves_figure(insight: Insight, *, dark: bool = False) -> Figure:
     """Opening and width of the mouth over time, in eye distances, with the words over them; gaps where no face was."""
     look = DARK if dark else LIGHT
-    figure, _, upper = _figure_with_words(insight, look, height_in=4.6, plots=2)
+    figure, upper = _figure_with_words(insight, look, height_in=4.6, plots=2)
     lower = figure.axes[-1]
     times = insight.start_s + (np.arange(insight.frames) + 0.5) / FRAME_RATE_HZ
     for axes, values, name in ((upper, insight.opening, "opening"), (lower, insight.width, "width")):
@@ -172,40 +174,53 @@ def heated(crop: Array, saliency: Array) -> Array:
     import cv2
 
     colours = cv2.applyColorMap(np.round(255 * saliency).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    share = 0.75 * np.sqrt(saliency)[..., None]
+    share = np.minimum(2 * saliency, 0.75)[..., None]
     blended: Array = np.round((1 - share) * crop[..., None] + share * colours).astype(np.uint8)
     return blended
 
 
 def strip_picture(
-    track: MouthTrack, transcript: Transcript, *, columns: int = 10, start_s: float | None = None, dark: bool = False
+    track: MouthTrack, transcript: Transcript, *, columns: int = 8, start_s: float | None = None, dark: bool = False
 ) -> Array:
-    """The mouth crops that `look` looks at, in rows, each with its word under it.
+    """The mouth crops that `look` looks at, in rows, with their words under them.
 
     Args:
-        columns: crops in a row.
+        columns: crops in a row; a word's letters are 18 pixels high whatever their number.
         start_s: as in `look`.
-    Returns: RGB uint8 picture.
+    Returns: RGB uint8 picture, 96 pixels per column wide.
     Raises: ConfigError: columns < 1.
     """
-    from lipread.mouth import crop_strip
-
     if columns < 1:
         raise ConfigError(f"columns={columns} leaves no room for a crop; use 1 or more")
+    from PIL import Image, ImageDraw
+
+    look = DARK if dark else LIGHT
     part = part_of(track, *chosen_window(track, transcript, start_s))
-    shifted = [
-        Word(word.text, word.start_s - part.start_s, word.end_s - part.start_s, word.confidence)
-        for word in words_between(transcript.words, part.start_s, part.start_s + len(part.present) / FRAME_RATE_HZ)
-    ]
-    picture = crop_strip(part.crops, shifted, columns=columns)
-    if not dark:
-        return picture
-    rows = -(-len(part.crops) // columns)
-    captions = picture.reshape(rows, -1, *picture.shape[1:])[:, CROP_SIDE_PX:]  # a view
-    face, text = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in (DARK.face, DARK.text))
-    ink = 1 - captions.mean(axis=-1, keepdims=True) / 255  # black on white -> light on dark
-    captions[...] = np.round(face + ink * (text - face))
-    return picture
+    frames, row_px = len(part.crops), CROP_SIDE_PX + STRIP_CAPTION_PX
+    picture = Image.new("RGB", (columns * CROP_SIDE_PX, max(1, -(-frames // columns)) * row_px), look.face)
+    pen = ImageDraw.Draw(picture)
+    for index, crop in enumerate(part.crops):
+        picture.paste(Image.fromarray(crop), (index % columns * CROP_SIDE_PX, index // columns * row_px))
+    times = part.start_s + (np.arange(frames) + 0.5) / FRAME_RATE_HZ
+    for word in transcript.words:
+        said = np.flatnonzero((word.start_s <= times) & (times < word.end_s))
+        for row in sorted(set(said // columns)):  # once in each row that it reaches into
+            inside = said[said // columns == row] % columns
+            left, right = int(inside[0]) * CROP_SIDE_PX, (int(inside[-1]) + 1) * CROP_SIDE_PX
+            top = int(row) * row_px + CROP_SIDE_PX
+            pen.rectangle((left + 1, top + 1, right - 2, top + STRIP_CAPTION_PX - 2), look.word)
+            middle = ((left + right) / 2, top + STRIP_CAPTION_PX / 2)
+            font = fitting_font(word.text, right - left - 6, STRIP_TEXT_PX)
+            pen.text(middle, word.text, font=font, fill=look.text, anchor="mm")
+    return np.asarray(picture)
+
+
+def fitting_font(text: str, width_px: float, size_px: int) -> Any:
+    """Pillow's own font in this size, or in the largest smaller one in which the text is no wider."""
+    from PIL import ImageFont
+
+    length = ImageFont.load_default(size_px).getlength(text)
+    return ImageFont.load_default(size_px if length <= width_px else max(8, int(size_px * width_px / length)))
 
 
 def rendered(figure: Figure) -> Array:
@@ -230,8 +245,8 @@ def _figure(look: Look, *, height_in: float) -> Figure:
     return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained", facecolor=look.face)
 
 
-def _figure_with_words(insight: Insight, look: Look, *, height_in: float, plots: int = 1) -> tuple[Figure, Axes, Axes]:
-    """A figure with a band of words above its plots, which share its time axis; the band and the first plot."""
+def _figure_with_words(insight: Insight, look: Look, *, height_in: float, plots: int = 1) -> tuple[Figure, Axes]:
+    """A figure with a band of words above its plots, which share its time axis; the first plot."""
     lines = word_lines(insight)
     band_in = 0.26 * max(1, max(lines, default=0) + 1)
     figure = _figure(look, height_in=height_in + band_in)
@@ -246,12 +261,12 @@ def _figure_with_words(insight: Insight, look: Look, *, height_in: float, plots:
         for spine in axes.spines.values():
             spine.set_color(look.faint)
     rest[0].set_xlim(insight.start_s, max(insight.end_s, insight.start_s + 1 / FRAME_RATE_HZ))
-    return figure, band, rest[0]
+    return figure, rest[0]
 
 
 def word_lines(insight: Insight) -> list[int]:
     """In which line of the band each word is written, so that none runs into another: the first that is free."""
-    letter_s = 0.0125 * max(insight.frames, 1) / FRAME_RATE_HZ  # width of a letter, as a share of the time axis
+    letter_s = LETTER_SHARE * max(insight.frames, 1) / FRAME_RATE_HZ
     free = [-np.inf] * WORD_LINES
     lines = []
     for word in insight.words:
@@ -267,15 +282,24 @@ def _draw_words(band: Axes, insight: Insight, lines: list[int], look: Look) -> N
     band.set_ylim(max(lines, default=0) + 1, 0)
     band.set_axis_off()
     for word, line in zip(insight.words, lines, strict=True):
-        band.barh(line + 0.5, word.end_s - word.start_s, height=0.92, left=word.start_s, color=look.word)
+        band.barh(line + 0.5, word.end_s - word.start_s, height=0.92, left=word.start_s, color=look.word, edgecolor=look.face)
         band.text(
             (word.start_s + word.end_s) / 2, line + 0.5, word.text,
             color=look.text, fontsize=TEXT_PT, ha="center", va="center_baseline",
         )
 
 
-def _colour_bar(figure: Figure, image: Any, axes: list[Axes], look: Look, label: str) -> None:
-    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.015, aspect=30)
+def _by_root(most: float) -> Any:
+    """Colours by the square root, so that small shares can be seen."""
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(0.5, vmin=0, vmax=most, clip=True)
+
+
+def _colour_bar(figure: Figure, image: Any, look: Look, label: str) -> None:
+    """The key to the colours, beside the plot; the band of words keeps the plot's width."""
+    _, axes = figure.axes
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 0.03, 1)))
     bar.set_label(label, color=look.text, fontsize=SMALL_PT)
-    bar.ax.tick_params(colors=look.text, labelsize=SMALL_PT - 1)
+    bar.ax.tick_params(colors=look.text, labelsize=SMALL_PT)
     bar.outline.set_edgecolor(look.faint)
