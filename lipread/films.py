@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from lipread.errors import OutputError
+from lipread.errors import ConfigError, OutputError
 from lipread.insight import Insight
-from lipread.insight_plots import crops_looked_at, fitting_font, heated
 from lipread.outputs import PathLike, written_whole
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Word
 
@@ -52,6 +52,27 @@ def word_at(words: tuple[Word, ...], time_s: float) -> str:
     return next((word.text for word in words if word.start_s <= time_s < word.end_s), "")
 
 
+def crops_looked_at(insight: Insight, track: MouthTrack) -> Array:
+    """The crops (T, 96, 96) that an insight is about. Raises: ConfigError: the track is too short to be its own."""
+    crops = track.crops[insight.first : insight.first + insight.frames]
+    if len(crops) != insight.frames:
+        raise ConfigError(
+            f"the track has {len(track.crops)} frames, and frames up to {insight.first + insight.frames} were looked "
+            "at; give the track that was looked at"
+        )
+    return crops
+
+
+def heated(crop: Array, saliency: Array) -> Array:
+    """A crop, grey uint8 (S, S), with saliency 0..1 (S, S) laid over it in colour -> RGB uint8 (S, S, 3)."""
+    import cv2
+
+    colours = cv2.applyColorMap(np.round(255 * saliency).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = np.minimum(2 * saliency, 0.75)[..., None]
+    blended: Array = np.round((1 - share) * crop[..., None] + share * colours).astype(np.uint8)
+    return blended
+
+
 def enlarged(picture: Array) -> Array:
     """RGB uint8 (S, S, 3) -> `ENLARGE` times as large, smoothly."""
     import cv2
@@ -68,6 +89,14 @@ def captioned(picture: Array, text: str) -> Array:
     middle = (picture.shape[1] / 2, CAPTION_PX / 2)
     ImageDraw.Draw(box).text(middle, text, font=font, fill=(255, 255, 255), anchor="mm")
     return np.concatenate([picture, np.asarray(box)])
+
+
+def fitting_font(text: str, width_px: float, size_px: int) -> Any:
+    """Pillow's own font in this size, or in the largest smaller one in which the text is no wider."""
+    from PIL import ImageFont
+
+    length = ImageFont.load_default(size_px).getlength(text)
+    return ImageFont.load_default(size_px if length <= width_px else max(8, int(size_px * width_px / length)))
 
 
 def _write_film(path: PathLike, pictures: Iterable[Array], count: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lipread.alphabet import Alphabet
 from lipread.errors import ConfigError, MissingDependencyError
+from lipread.films import crops_looked_at, fitting_font, heated
 from lipread.insight import Insight, chosen_window, part_of
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
 
@@ -158,27 +159,6 @@ def telling_frame(insight: Insight, word: Word) -> int:
     return first + int(insight.saliency[first:end].sum(axis=(1, 2)).argmax())
 
 
-def crops_looked_at(insight: Insight, track: MouthTrack) -> Array:
-    """The crops (T, 96, 96) that an insight is about. Raises: ConfigError: the track is too short to be its own."""
-    crops = track.crops[insight.first : insight.first + insight.frames]
-    if len(crops) != insight.frames:
-        raise ConfigError(
-            f"the track has {len(track.crops)} frames, and frames up to {insight.first + insight.frames} were looked "
-            "at; give the track that was looked at"
-        )
-    return crops
-
-
-def heated(crop: Array, saliency: Array) -> Array:
-    """A crop, grey uint8 (S, S), with saliency 0..1 (S, S) laid over it in colour -> RGB uint8 (S, S, 3)."""
-    import cv2
-
-    colours = cv2.applyColorMap(np.round(255 * saliency).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    share = np.minimum(2 * saliency, 0.75)[..., None]
-    blended: Array = np.round((1 - share) * crop[..., None] + share * colours).astype(np.uint8)
-    return blended
-
-
 def strip_picture(
     track: MouthTrack, transcript: Transcript, *, columns: int = 8, start_s: float | None = None, dark: bool = False
 ) -> Array:
@@ -213,14 +193,6 @@ def strip_picture(
             font = fitting_font(word.text, right - left - 6, STRIP_TEXT_PX)
             pen.text(middle, word.text, font=font, fill=look.text, anchor="mm")
     return np.asarray(picture)
-
-
-def fitting_font(text: str, width_px: float, size_px: int) -> Any:
-    """Pillow's own font in this size, or in the largest smaller one in which the text is no wider."""
-    from PIL import ImageFont
-
-    length = ImageFont.load_default(size_px).getlength(text)
-    return ImageFont.load_default(size_px if length <= width_px else max(8, int(size_px * width_px / length)))
 
 
 def rendered(figure: Figure) -> Array:
@@ -282,7 +254,7 @@ def _draw_words(band: Axes, insight: Insight, lines: list[int], look: Look) -> N
     band.set_ylim(max(lines, default=0) + 1, 0)
     band.set_axis_off()
     for word, line in zip(insight.words, lines, strict=True):
-        band.barh(line + 0.5, word.end_s - word.start_s, height=0.92, left=word.start_s, color=look.word, edgecolor=look.face)
+        band.barh(line + 0.5, word.end_s - word.start_s, 0.92, word.start_s, color=look.word, edgecolor=look.face)
         band.text(
             (word.start_s + word.end_s) / 2, line + 0.5, word.text,
             color=look.text, fontsize=TEXT_PT, ha="center", va="center_baseline",
