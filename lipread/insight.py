@@ -202,12 +202,19 @@ class SymbolSpan:
     weight: float
 
 
+def word_frames(word: Word, start_s: float, frames: int) -> tuple[int, int]:
+    """Frames first..end, of those that begin at start_s, that a word touches; at least one."""
+    first = math.floor((word.start_s - start_s) * FRAME_RATE_HZ + 1e-6)
+    end = math.ceil((word.end_s - start_s) * FRAME_RATE_HZ - 1e-6)
+    first = min(max(0, first), frames - 1)
+    return first, max(first + 1, min(frames, end))
+
+
 def word_symbols(words: tuple[Word, ...], alphabet: Alphabet, start_s: float, frames: int) -> tuple[SymbolSpan, ...]:
     """Where each symbol of each word is to be found. Raises: DataError: characters outside the alphabet."""
     spans = []
     for word in words:
-        first = min(max(0, math.floor((word.start_s - start_s) * FRAME_RATE_HZ + 1e-6)), frames - 1)
-        end = max(first + 1, min(frames, math.ceil((word.end_s - start_s) * FRAME_RATE_HZ - 1e-6)))
+        first, end = word_frames(word, start_s, frames)
         symbols = alphabet.encode(word.text)
         spans += [SymbolSpan(symbol, first, end, 1 / len(symbols)) for symbol in symbols]
     return tuple(spans)

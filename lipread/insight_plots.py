@@ -17,7 +17,7 @@ import numpy as np
 from lipread.alphabet import Alphabet
 from lipread.errors import ConfigError, MissingDependencyError
 from lipread.films import crops_looked_at, fitting_font, heated
-from lipread.insight import Insight, chosen_window, part_of
+from lipread.insight import Insight, chosen_window, part_of, word_frames
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ def saliency_figure(insight: Insight, track: MouthTrack, *, dark: bool = False) 
 
 
 def telling_frame(insight: Insight, word: Word) -> int:
-    """The frame (from the window's first) within a word's time whose saliency is the greatest in sum."""
-    first = min(max(0, int((word.start_s - insight.start_s) * FRAME_RATE_HZ)), insight.frames - 1)
-    end = max(first + 1, round((word.end_s - insight.start_s) * FRAME_RATE_HZ))
-    return first + int(insight.saliency[first:end].sum(axis=(1, 2)).argmax())
+    """The frame (from the window's first) of a word whose saliency is the greatest in sum; its middle where none is."""
+    first, end = word_frames(word, insight.start_s, insight.frames)
+    sums = insight.saliency[first:end].sum(axis=(1, 2))
+    return first + (int(sums.argmax()) if sums.any() else (end - first) // 2)
 
 
 def strip_picture(

@@ -23,6 +23,7 @@ from lipread.insight import (
     look,
     part_of,
     saliency_map,
+    word_frames,
     word_symbols,
     words_between,
     words_log_odds,
@@ -191,6 +192,14 @@ def test_saliency_map_without_pixels() -> None:
     assert not saliency_map(gradient, np.ones((4, 88, 88)), np.ones(4, bool), 96).any()  # nothing moves
     one = saliency_map(gradient[:1], np.random.default_rng(0).random((1, 88, 88)), np.ones(1, bool), 96)
     assert not one.any()  # nor does a single frame
+
+
+@given(st.floats(-5, 5), st.floats(0, 3), st.integers(1, 100))
+def test_a_word_has_a_frame_within_the_window(from_s: float, length_s: float, frames: int) -> None:
+    first, end = word_frames(Word("a", from_s, from_s + length_s, 1.0), 0.0, frames)
+    assert 0 <= first < end <= frames
+    if 0 <= from_s < frames / 25:
+        assert first / 25 <= from_s + 1e-6 and from_s < (first + 1) / 25 + 1e-6
 
 
 def test_word_symbols_by_hand() -> None:
