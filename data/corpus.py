@@ -15,7 +15,7 @@ from lipread.batch import VIDEO_SUFFIXES
 from lipread.data.prepare import SILENCES, ClipJob, Times
 from lipread.data.protocols import Protocol, load_protocol
 from lipread.errors import DataError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 
 TICKS_HZ = 25_000  # of the corpus's alignments
 CORPUS_FRAMES = 75  # of every GRID clip that is whole

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lipread.errors import DataError, OutputError
-from lipread.outputs import inside, written_whole
+from lipread.files import inside, written_whole
 
 ATTEMPTS = 5  # in a row without a byte
 LONGEST_PAUSE_S = 60.0

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lipread.data.heads import DrawnClip
-from lipread.outputs import written_whole
+from lipread.files import written_whole
 from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array
 
 WORDS_PER_MINUTE = 220

@@ -31,7 +31,7 @@ from lipread.data.protocols import PROTOCOLS, fetch_overlapped
 from lipread.data.record import RECORD, download_grid
 from lipread.data.workers import WorkerDied, in_processes
 from lipread.errors import ConfigError, DataError, LipreadError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 
 UNSEEN = "unseen"  # the split of people of whom nothing may be trained on
 

@@ -28,9 +28,9 @@ import numpy as np
 from lipread.alphabet import Alphabet
 from lipread.audio import read_audio, write_audio
 from lipread.errors import DataError, LipreadError, MissingDependencyError, OutputError
+from lipread.files import write_text, written_whole
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper, write_crops_mp4
-from lipread.outputs import write_text, written_whole
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
 from lipread.video import read_frames
 

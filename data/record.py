@@ -17,7 +17,7 @@ from pathlib import Path
 from lipread.data.download import RemoteFile, fetch, file_size, part_path, read_record, unpack
 from lipread.data.prepare import only_run
 from lipread.errors import DataError, OutputError
-from lipread.outputs import PathLike, write_text
+from lipread.files import PathLike, write_text
 
 RECORD = "https://zenodo.org/api/records/3625687"
 ALIGNMENTS = "alignments.zip"

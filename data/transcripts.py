@@ -14,7 +14,7 @@ from pathlib import Path
 from lipread.data.corpus import TRAIN, read_corpus, table_rows
 from lipread.data.grid import train_text
 from lipread.errors import DataError, LipreadError
-from lipread.outputs import PathLike, write_text
+from lipread.files import PathLike, write_text
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,10 @@ later has silence in front, and pauses in the file's times are silence, so 640 s
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import av
@@ -20,8 +17,9 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from lipread.container import Clock, PathLike, decoded_sound, first_picture_s, moment_of, open_container, sound_stream
-from lipread.errors import ConfigError, DataError, OutputError
+from lipread.container import Clock, decoded_sound, first_picture_s, moment_of, open_container, sound_stream
+from lipread.errors import ConfigError, DataError
+from lipread.files import PathLike, written_whole
 from lipread.values import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
@@ -180,20 +178,8 @@ def write_audio(path: PathLike, samples: npt.NDArray[np.floating[Any]]) -> None:
             f"{os.fspath(path)}: sound of shape {samples.shape} cannot be written; give one row of samples."
         )
     clean = np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1, 1).astype(np.float32)
-    target = Path(path)
-    beside = target.with_name(
-        f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    )  # same disk: replace is atomic
-    try:
-        beside.write_bytes(_encoded(clean))
-        os.replace(beside, target)
-    except OSError as error:
-        raise OutputError(
-            f"{target} could not be written ({error.strerror or error}); free some space or choose another folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    with written_whole(path) as temporary:
+        temporary.write_bytes(_encoded(clean))
 
 
 def _encoded(samples: Samples) -> bytes:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipread.errors import DataError, LipreadError
-from lipread.outputs import USUAL_FORMATS, WRITERS, PathLike, inside, write_outputs
+from lipread.files import PathLike, inside
+from lipread.outputs import USUAL_FORMATS, WRITERS, write_outputs
 from lipread.values import Transcript
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lipread.config import EncoderConfig, make_config
 from lipread.errors import CheckpointError, DataError
+from lipread.files import PathLike, write_text, written_whole
 from lipread.model.bert import BertLanguageModel
-from lipread.outputs import PathLike, write_text, written_whole
 from lipread.wordpiece import SPECIAL, WordPiece
 
 CONFIG, WEIGHTS, VOCABULARY, TOKENIZER = "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"

@@ -16,7 +16,7 @@ import numpy as np
 
 from lipread.container import first_picture_s, open_container, sound_stream
 from lipread.errors import OutputError
-from lipread.outputs import PathLike, written_whole
+from lipread.files import PathLike, written_whole
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
 from lipread.video import read_frames
 

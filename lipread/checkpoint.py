@@ -6,7 +6,6 @@ Nothing in such a file is executed when it is opened. Keys, sizes and alphabet a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -21,8 +20,8 @@ from torch import Tensor
 from lipread.alphabet import Alphabet
 from lipread.config import NetworkConfig, make_config
 from lipread.errors import CheckpointError
+from lipread.files import PathLike, written_whole
 from lipread.model.network import LipNetwork
-from lipread.outputs import written_whole
 
 FORMAT = "lipread-1"
 
@@ -56,7 +55,7 @@ def bundled_models() -> dict[str, Path]:
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str], network: LipNetwork, alphabet: Alphabet, record: Mapping[str, Any],
+    path: PathLike, network: LipNetwork, alphabet: Alphabet, record: Mapping[str, Any],
     *, weights: Mapping[str, Tensor] | None = None, half: bool = False,
 ) -> None:
     """Write a checkpoint, whole or not at all.
@@ -90,7 +89,7 @@ def save_checkpoint(
             raise OSError(str(error)) from error
 
 
-def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Checkpoint:
+def load_checkpoint(path: PathLike, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint.
 
     Raises: CheckpointError: absent, damaged, of another kind, or keys or sizes that differ; the message shows how.

@@ -104,7 +104,7 @@ def crop(
 ) -> None:
     """Show what the model sees: the mouth, cut out and straightened."""
     from lipread.errors import NoFaceError
-    from lipread.outputs import inside
+    from lipread.files import inside
     from lipread.pipeline import watch_mouth
 
     watched = watch_mouth(video, speaker=parse_speaker(speaker))

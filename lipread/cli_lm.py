@@ -74,8 +74,8 @@ def tune_command(
     from lipread.compare import read_clips
     from lipread.errors import ConfigError
     from lipread.evaluate import read_manifest
+    from lipread.files import write_text
     from lipread.language_models import find_language_model, tuned_path
-    from lipread.outputs import write_text
     from lipread.terminal import ClipDisplay, show_trials
     from lipread.tuning import tune_weights, tuned
 

@@ -34,7 +34,7 @@ def evaluate_command(
     import tempfile
 
     from lipread.evaluate import evaluate, read_manifest
-    from lipread.outputs import write_text
+    from lipread.files import write_text
     from lipread.terminal import ClipDisplay, show_evaluation
 
     if (manifest is None) == (drawn == 0):

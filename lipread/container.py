@@ -15,6 +15,7 @@ import av
 import av.error
 
 from lipread.errors import VideoError
+from lipread.files import PathLike
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-PathLike = str | os.PathLike[str]
 
 MAX_HOLD_S = Fraction(20)  # a longer pause between two pictures is taken for broken times, not for a still picture
 MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder

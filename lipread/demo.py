@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
 from lipread.errors import NoFaceError
+from lipread.files import inside
 from lipread.metrics import score
-from lipread.outputs import inside, write_outputs
+from lipread.outputs import write_outputs
 from lipread.terminal import out, show_transcript, word_table
 
 if TYPE_CHECKING:

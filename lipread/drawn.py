@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lipread.evaluate import EvalClip
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 
 
 def reserved_seed(number: int) -> int:

@@ -20,7 +20,7 @@ from lipread.metrics import Calibration, Confusion, Score, calibration, confusio
 from lipread.values import LIP_POINTS, MouthTrack, Transcript
 
 if TYPE_CHECKING:
-    from lipread.outputs import PathLike
+    from lipread.files import PathLike
     from lipread.pipeline import LipReader
 
 NEEDED_COLUMNS = ("clip", "speaker", "text")

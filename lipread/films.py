@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lipread.errors import ConfigError, OutputError
-from lipread.insight import Insight
 from lipread.files import PathLike, written_whole
+from lipread.insight import Insight
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Word
 
 ENLARGE = 3  # a crop of 96 pixels is shown as 288

@@ -7,15 +7,14 @@ published preparation code's constants), so that crops stay compatible with publ
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from lipread.errors import DataError, OutputError
+from lipread.files import PathLike, written_whole
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Word
 
 # right-eye centre, left-eye centre, nose base, mouth centre in the 256 x 256 canvas
@@ -219,7 +218,7 @@ def centre_crop(crops: Array, side_px: int) -> Array:
     return crops[..., margin : margin + side_px, margin : margin + side_px]
 
 
-def write_crops_mp4(path: str | os.PathLike[str], crops: Array, *, crf: int = 12) -> None:
+def write_crops_mp4(path: PathLike, crops: Array, *, crf: int = 12) -> None:
     """Write crops as H.264 at 25 Hz, so that they can be looked at and kept small.
 
     Args:
@@ -230,32 +229,24 @@ def write_crops_mp4(path: str | os.PathLike[str], crops: Array, *, crf: int = 12
     """
     import av
 
-    target = Path(path)
     if not len(crops):
-        raise OutputError(f"{target}: there are no crops to write; was the video empty?")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            options = {"crf": str(crf), "preset": "veryfast"}
-            stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options=options)
-            stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
-            stream.codec_context.thread_count = 1
-            for crop in crops:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), format="gray")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        os.replace(temporary, target)
-    except (OSError, av.error.FFmpegError) as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{target}: the crops cannot be written ({reason}); free some space or choose another folder"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise OutputError(f"{os.fspath(path)}: there are no crops to write; was the video empty?")
+    with written_whole(path) as temporary:
+        try:
+            with av.open(str(temporary), "w", format="mp4") as container:
+                options = {"crf": str(crf), "preset": "veryfast"}
+                stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options=options)
+                stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
+                stream.codec_context.thread_count = 1
+                for crop in crops:
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), format="gray")
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+        except av.error.FFmpegError as error:
+            raise OutputError(f"{os.fspath(path)}: the crops cannot be written ({error.strerror or error})") from error
 
 
-def read_crops(path: str | os.PathLike[str]) -> Array:
+def read_crops(path: PathLike) -> Array:
     """Read crops written by `write_crops_mp4` with OpenCV -> uint8 (T, 96, 96).
 
     Raises: DataError: the file is not such a film.

@@ -21,6 +21,7 @@ from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.search import Search
 from lipread.devices import choose_device
 from lipread.errors import ConfigError, DataError, MissingDependencyError, NoFaceError
+from lipread.files import PathLike
 from lipread.speaking import (
     SeenFace,
     check_speaker,
@@ -87,7 +88,7 @@ class LipReader:
         self.max_faces = max_faces
 
     def transcribe(
-        self, path: str | os.PathLike[str], *, speaker: str | int = "auto", progress: Progress | None = None
+        self, path: PathLike, *, speaker: str | int = "auto", progress: Progress | None = None
     ) -> Transcript:
         """Read a video file.
 
@@ -180,7 +181,7 @@ class LipReader:
 
 
 def watch_mouth(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     speaker: str | int = "auto",
     max_faces: int = 4,
@@ -301,7 +302,7 @@ def missing_libraries_named() -> Iterator[None]:
 
 
 def load_model(
-    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", **search: Any
+    name_or_path: PathLike = DEFAULT_MODEL, device: str = "auto", **search: Any
 ) -> LipReader:
     """Load a checkpoint once, to read many videos with it.
 
@@ -321,7 +322,7 @@ def load_model(
     return LipReader(checkpoint, search=make_search(config, checkpoint.alphabet))
 
 
-def checkpoint_path(name_or_path: str | os.PathLike[str]) -> Path:
+def checkpoint_path(name_or_path: PathLike) -> Path:
     """The file of a bundled name, or the path itself.
 
     Raises: ConfigError: neither a bundled name nor a path.

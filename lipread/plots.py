@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lipread.errors import MissingDependencyError
+from lipread.files import PathLike, written_whole
 from lipread.metrics import Calibration
-from lipread.outputs import PathLike, written_whole
 
 
 def write_reliability(path: PathLike, calibration: Calibration) -> None:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from lipread.bert_folder import load_bert
 from lipread.errors import ConfigError
+from lipread.files import PathLike
 from lipread.model.bert import FOLLOWS, BertLanguageModel
-from lipread.outputs import PathLike
 from lipread.wordpiece import WordPiece
 
 BATCH_POSITIONS = 1024  # of a batch, padding included: it stays in the processor's cache

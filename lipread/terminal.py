@@ -14,8 +14,8 @@ from rich.table import Table
 from lipread.batch import BatchReport, Done, Failure, Job
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, EvalClip, Evaluation
+from lipread.files import PathLike, written_whole
 from lipread.metrics import Score
-from lipread.outputs import PathLike, written_whole
 from lipread.values import Array, Transcript
 
 if TYPE_CHECKING:

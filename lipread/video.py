@@ -21,7 +21,6 @@ import av
 from lipread.container import (
     MAX_HOLD_S,
     Clock,
-    PathLike,
     decoded_pictures,
     moment_of,
     open_container,
@@ -29,6 +28,7 @@ from lipread.container import (
     sound_stream,
 )
 from lipread.errors import ConfigError, VideoError
+from lipread.files import PathLike
 from lipread.picture import MIN_SIDE_PX, Painter, deinterlaced
 from lipread.values import FRAME_RATE_HZ, Array, Frame
 

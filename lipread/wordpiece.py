@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lipread.errors import ConfigError, DataError, MissingDependencyError
-from lipread.outputs import PathLike, write_text
+from lipread.files import PathLike, write_text
 
 if TYPE_CHECKING:
     import tokenizers

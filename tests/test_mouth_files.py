@@ -89,7 +89,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("not a folder")
     (tmp_path / "folder.mp4").mkdir()
-    for target in (tmp_path / "absent" / "clip.mp4", file / "clip.mp4", tmp_path / "folder.mp4"):
+    for target in (file / "clip.mp4", tmp_path / "folder.mp4"):
         with pytest.raises(OutputError, match=f"{target.name}.*cannot be written"):
             write_crops_mp4(target, crops)
     with pytest.raises(OutputError, match="no crops to write"):

@@ -32,7 +32,7 @@ from lipread.decoding.lm import Unit
 from lipread.decoding.ngram_binary import Ngrams, load_ngrams
 from lipread.decoding.text_probability import LOWEST_LOG_PROB, TextGraph
 from lipread.errors import ConfigError, DataError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 from lipread.values import Array, Hypothesis
 
 __all__ = ["BeamDecoder", "read_lexicon"]

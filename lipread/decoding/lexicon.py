@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lipread.alphabet import BLANK, Alphabet
 from lipread.errors import ConfigError, DataError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 
 
 def read_lexicon(path: PathLike, alphabet: Alphabet) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Literal, Protocol, cast
 
 from lipread.errors import ConfigError, DataError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 
 Unit = Literal["word", "char"]
 

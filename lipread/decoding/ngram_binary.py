@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from lipread.decoding.lm import BEGIN, END, SPACE, UNKNOWN, NgramModel, Unit, split_sentence
 from lipread.errors import ConfigError, DataError, MissingDependencyError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 
 _MAGIC = b"mmap lm http://kheafield.com/code"
 _LONGEST_ORDER = 6  # that KenLM is built for

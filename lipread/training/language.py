@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from lipread.bert_folder import save_bert
 from lipread.config import Config, EncoderConfig, make_config
 from lipread.errors import ConfigError, DataError, TrainingError
+from lipread.files import PathLike, write_text, written_whole
 from lipread.model.bert import BertLanguageModel
-from lipread.outputs import PathLike, write_text, written_whole
 from lipread.training.samples import IGNORED, Corpus, SampleBatch, SampleMaker, hold_out, read_documents
 from lipread.training.schedule import parameter_groups
 from lipread.wordpiece import WordPiece

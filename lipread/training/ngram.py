@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from lipread.decoding.lm import BEGIN, END, SPACE, UNKNOWN, Unit, split_sentence
 from lipread.errors import ConfigError, DataError
-from lipread.outputs import PathLike, written_whole
+from lipread.files import PathLike, written_whole
 
 ORDERS = range(1, 6)
 UNITS: tuple[Unit, ...] = ("word", "char")

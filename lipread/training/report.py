@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lipread.config import TrainConfig
-from lipread.outputs import write_text
+from lipread.files import write_text
 from lipread.training.dataset import Clip
 from lipread.training.evaluation import Evaluation
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lipread.errors import DataError
-from lipread.outputs import PathLike
+from lipread.files import PathLike
 from lipread.wordpiece import NO_WORD, SPECIAL, WordPiece, fitting
 
 BLOCK_SENTENCES = 64

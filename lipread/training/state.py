@@ -17,8 +17,8 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint, load_weights
 from lipread.config import TrainConfig
 from lipread.errors import DataError
+from lipread.files import written_whole
 from lipread.model.network import LipNetwork
-from lipread.outputs import written_whole
 from lipread.training.schedule import WeightAverage, parameter_groups
 from lipread.training.teachers import FrameWords, LipShape, PixelWords
 

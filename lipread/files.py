@@ -1,0 +1,58 @@
+"""Files that are written whole or not at all, and names that cannot lead out of their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lipread.errors import OutputError
+
+PathLike = str | os.PathLike[str]
+
+_counter = itertools.count()
+
+
+@contextlib.contextmanager
+def written_whole(path: PathLike) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends well and goes away when it does not.
+
+    Raises: OutputError: the folder cannot be made, or the file cannot be written (full disk, no permission).
+    """
+    target = Path(path)
+    temporary = target.parent / f".lipread-{os.getpid()}-{next(_counter)}.part"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write UTF-8 text whole or not at all.
+
+    Raises: OutputError: as `written_whole`.
+    """
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # a full disk may only show here
+
+
+def inside(folder: PathLike, name: str) -> Path:
+    """FOLDER/NAME, or an error if that lies outside the folder (through "..", a root, or a link).
+
+    Raises: OutputError: it lies outside.
+    """
+    path = Path(folder) / name
+    if not path.resolve().is_relative_to(Path(folder).resolve()) or path.resolve() == Path(folder).resolve():
+        raise OutputError(f"the output name {name!r} leads out of the folder {folder}; give a plain name")
+    return path

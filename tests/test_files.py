@@ -1,0 +1,50 @@
+"""Files that are written whole or not at all; names that try to leave the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lipread.errors import OutputError
+from lipread.files import inside, write_text, written_whole
+
+
+def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "talk.txt"
+    for text in ("first", "second, longer"):
+        with written_whole(target) as temporary:
+            temporary.write_text(text)
+            assert temporary.parent == target.parent and temporary != target
+        assert target.read_text() == text
+    assert os.listdir(target.parent) == ["talk.txt"]
+
+
+def test_a_link_does_not_lead_out_either(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="leads out of"):
+        inside(tmp_path / "out", "link/talk.txt")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "talk.txt"
+    write_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), written_whole(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["talk.txt"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here to stand for a full disk")
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = open
+    monkeypatch.setattr(
+        "builtins.open", lambda path, *rest, **more: real("/dev/full" if ".part" in str(path) else path, *rest, **more)
+    )
+    with pytest.raises(OutputError, match=r"talk\.txt cannot be written \(No space left"):
+        write_text(tmp_path / "talk.txt", "words")
+    assert os.listdir(tmp_path) == []
