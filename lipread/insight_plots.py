@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lipread.alphabet import Alphabet
-from lipread.errors import ConfigError, MissingDependencyError
+from lipread.errors import ConfigError
 from lipread.films import crops_looked_at, fitting_font, heated
 from lipread.insight import Insight, chosen_window, part_of, word_frames
+from lipread.plots import new_figure
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
 
 if TYPE_CHECKING:
@@ -209,12 +210,7 @@ def rendered(figure: Figure) -> Array:
 
 
 def _figure(look: Look, *, height_in: float) -> Figure:
-    """An empty figure. Raises: MissingDependencyError: matplotlib is absent."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("plots need the package matplotlib; pip install 'lipread[plots]'") from error
-    return Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained", facecolor=look.face)
+    return new_figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=look.face)
 
 
 def _figure_with_words(insight: Insight, look: Look, *, height_in: float, plots: int = 1) -> tuple[Figure, Axes]:

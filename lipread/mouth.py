@@ -199,19 +199,6 @@ def _usable(mesh: Array) -> bool:
     return bool(np.isfinite(mesh).all() and np.ptp(anchors_of(mesh), axis=0).max() > 0)
 
 
-def lip_motion(points: Array) -> float:
-    """How much the lips move: mean absolute change of the inner-lip gap and mouth width per frame, eye distances.
-
-    Args:
-        points: (T, 9, 2), NaN where no face.
-    """
-    gap = points[:, 3, 1] - points[:, 2, 1]
-    width = points[:, 1, 0] - points[:, 0, 0]
-    change = np.abs(np.diff(gap)) + np.abs(np.diff(width))
-    change = change[np.isfinite(change)]
-    return float(change.mean()) if len(change) else 0.0
-
-
 def centre_crop(crops: Array, side_px: int) -> Array:
     """The middle square of crops (..., S, S) -> (..., side_px, side_px)."""
     margin = (crops.shape[-1] - side_px) // 2

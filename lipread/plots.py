@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from lipread.errors import MissingDependencyError
 from lipread.files import PathLike, written_whole
 from lipread.metrics import Calibration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(**options: Any) -> Figure:
+    """An empty figure; options as `matplotlib.figure.Figure` takes them.
+
+    Raises: MissingDependencyError: matplotlib is absent.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("plots need the package matplotlib; pip install 'lipread[plots]'") from error
+    return Figure(layout="constrained", **options)
 
 
 def write_reliability(path: PathLike, calibration: Calibration) -> None:
@@ -12,11 +29,7 @@ def write_reliability(path: PathLike, calibration: Calibration) -> None:
 
     Raises: MissingDependencyError: matplotlib is absent. OutputError: the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("plots need the package matplotlib; pip install 'lipread[plots]'") from error
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = new_figure(figsize=(5, 5))
     axes = figure.add_subplot()
     means, shares, _ = zip(*calibration.bins, strict=True)
     axes.plot([0, 1], [0, 1], "--", color="grey", label="as sure as right")

@@ -22,7 +22,6 @@ from lipread.mouth import (
     anchors_of,
     centre_crop,
     crop_mouth,
-    lip_motion,
     lip_points,
     similarity,
     smooth_anchors,
@@ -383,18 +382,6 @@ def test_memory_holds_few_pictures(pattern: list[bool]):
     if pattern == [True] + [False] * 12:
         crops = frames * 96 * 96  # all interpolated
     assert peak < (MAX_GAP_FRAMES + SMOOTH_FRAMES + 1) * picture.nbytes + crops + 400_000
-
-
-def test_lip_motion():
-    points = np.zeros((5, 9, 2))
-    assert lip_motion(points) == 0.0
-    points[:, 3, 1] = [0.0, 0.1, 0.0, 0.1, 0.0]  # gap changes by 0.1 each frame
-    points[:, 1, 0] = [1.0, 1.0, 1.0, 1.2, 1.2]  # width by 0.2 once in four steps
-    assert lip_motion(points) == pytest.approx(0.1 + 0.2 / 4)
-    points[1] = np.nan  # two of the four steps are lost
-    assert lip_motion(points) == pytest.approx(0.1 + 0.2 / 2)
-    assert lip_motion(np.full((5, 9, 2), np.nan)) == 0.0
-    assert lip_motion(points[:1]) == 0.0 and lip_motion(points[:0]) == 0.0
 
 
 def test_centre_crop():
