@@ -65,11 +65,18 @@ class Clock:
 
 @dataclass(frozen=True)
 class Watched:
-    """The first half of the way: whose mouth is read, and what was odd about the video."""
+    """The first half of the way: whose mouth is read, and what was odd about the video.
+
+    Attributes:
+        portraits: where there are several faces, a picture of each, from left to right, RGB uint8 (h, w, 3).
+        chosen: number of the face that is read, from the left, from 0.
+    """
 
     track: MouthTrack
     faces: int
     warnings: tuple[str, ...]
+    portraits: tuple[Array, ...] = ()
+    chosen: int = 0
 
 
 class LipReader:
@@ -217,12 +224,12 @@ def watch_mouth(
                 for identity, points in found.items():
                     if identity not in croppers:
                         croppers[identity], faces[identity] = MouthCropper(start_frame=frames), SeenFace()
-                    faces[identity].see(points)
+                    faces[identity].see(points, frame.image)
                 for identity, cropper in croppers.items():
                     cropper.push(frame.image, found.get(identity))
             frames += 1
-            if progress and expected:
-                progress("video", min(1.0, frames / expected))
+            if progress:  # without a stated length too, so that whoever listens can cancel
+                progress("video", min(1.0, frames / expected) if expected else 0.0)
         warnings = list(stream.warnings)
     with clock.stage("mouth"):
         ordered = left_to_right(faces)
@@ -242,7 +249,9 @@ def watch_mouth(
             f"{len(tracks)} faces were seen; number {chosen} from the left (counted from 0) was read. "
             "Choose another with the speaker option."
         )
-    return Watched(tracks[chosen], len(tracks), tuple(warnings))
+    portraits = [portrait for identity in ordered if (portrait := faces[identity].portrait) is not None]
+    several = tuple(portraits) if len(portraits) == len(tracks) > 1 else ()
+    return Watched(tracks[chosen], len(tracks), tuple(warnings), several, chosen)
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,34 @@ TALKING_SPREAD = 0.06
 STILL_SPREAD = 0.02
 SMALL_EYE_PX = 12.0  # inner eye corners nearer than this: the mouth is a dozen pixels wide
 GHOST_SHARE = 0.05  # a face seen in less than this share of the frames of the most seen one does not count
+LARGER_PORTRAIT = 1.25  # a face so many times as high as in its portrait is cut out anew
 LONG_GAP_S = 0.5  # a face lost for longer is worth a warning
 
 
 @dataclass
 class SeenFace:
-    """Where a face was and how large, summed while a video is read."""
+    """Where a face was and how large, summed while a video is read.
+
+    Attributes:
+        portrait: the face with some of what is around it, RGB uint8, to be told from other faces; None without a picture.
+    """
 
     frames: int = 0
+    portrait: Array | None = None
     _left_sum: float = 0.0
     _size_sum: float = 0.0
+    _portrait_px: float = 0.0
 
-    def see(self, mesh: Array) -> None:
-        """Take the face's mesh (478, 2) in one frame, pixels."""
+    def see(self, mesh: Array, image: Array | None = None) -> None:
+        """Take the face's mesh (478, 2) in one frame, pixels, and the frame, RGB uint8 (H, W, 3), to cut it out of."""
         low, high = mesh.min(axis=0), mesh.max(axis=0)
+        height_px = float(high[1] - low[1])
+        if image is not None and height_px > LARGER_PORTRAIT * self._portrait_px:
+            around = height_px / 3
+            left, top = (max(0, int(edge - around)) for edge in low)
+            right, bottom = (max(0, int(edge + around)) for edge in high)
+            if (cut := image[top:bottom, left:right]).size:
+                self.portrait, self._portrait_px = cut.copy(), height_px
         self.frames += 1
         self._left_sum += float(low[0] + high[0]) / 2
         self._size_sum += float(high[1] - low[1])

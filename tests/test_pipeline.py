@@ -201,6 +201,8 @@ def test_of_two_faces_the_talking_one_is_read(grid_dir: Path, tmp_path: Path, st
     watched = watch_mouth(film)
     assert watched.faces == 2
     assert f"number {talker} from the left" in watched.warnings[-1]
+    assert (watched.chosen, len(watched.portraits)) == (talker, 2)
+    assert all(min(portrait.shape[:2]) > 80 and portrait.ndim == 3 for portrait in watched.portraits)
     silent = watch_mouth(film, speaker=1 - talker)
     assert "hardly move" in (teller().read_track(silent.track).reason or "")
     with pytest.raises(NoFaceError, match=r"two\.mp4: there is no face 2"):
@@ -209,7 +211,9 @@ def test_of_two_faces_the_talking_one_is_read(grid_dir: Path, tmp_path: Path, st
 
 def test_video_without_a_face(tmp_path: Path) -> None:
     film = media.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 20)
-    transcript = teller().transcribe(film)
+    told: list[tuple[str, float]] = []
+    transcript = teller().transcribe(film, progress=lambda stage, share: told.append((stage, share)))
+    assert len(told) == 20
     assert (transcript.text, transcript.face_share, transcript.duration_s) == ("", 0.0, 0.8)
     assert transcript.reason == "no face was found in any of the 20 frames"
     with pytest.raises(NoFaceError, match=r"wall\.mp4.*no face was found"):

@@ -115,6 +115,20 @@ def test_left_to_right_without_passers_by() -> None:
     assert left_to_right({}) == []
 
 
+def test_portraits_are_of_the_largest_sighting_and_stay_in_the_picture() -> None:
+    face, image = SeenFace(), np.zeros((100, 200, 3), np.uint8)
+    face.see(np.array([[50.0, 40.0], [70.0, 70.0]]), image)
+    assert face.portrait is not None
+    assert face.portrait.shape == (50, 40, 3)  # a third of its height around it
+    face.see(np.array([[50.0, 40.0], [70.0, 72.0]]), image + 1)
+    assert not face.portrait.any()  # hardly larger
+    face.see(np.array([[150.0, 10.0], [210.0, 70.0]]), image + 2)
+    assert (face.portrait.shape, int(face.portrait.min())) == ((90, 70, 3), 2)
+    outside = SeenFace()
+    outside.see(np.array([[250.0, 40.0], [270.0, 70.0]]), image)
+    assert outside.portrait is None
+
+
 def test_warnings_name_times_and_size() -> None:
     assert track_warnings(track(talking(75))) == ()
     lost = track(talking(200), absent=np.r_[50:100, 150:155], start_s=1.0)
