@@ -1,0 +1,134 @@
+"""One uploaded video -> what was said in it, and the files to take home."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lipread.batch import CAPTIONED_SUFFIX
+from lipread.captions import write_captioned_video
+from lipread.errors import LipreadError
+from lipread.files import PathLike, inside
+from lipread.outputs import USUAL_FORMATS, write_outputs
+from lipread.pipeline import Clock, LipReader, Progress, watch_mouth
+from lipread.values import Array, MouthTrack, Transcript
+from lipread.video import VideoInfo
+from lipread.web.advice import advice_for
+from lipread.web.limits import Cancelled, Limits, check_duration, check_video
+from lipread.web.trim import cut_video, part_wanted
+
+Tell = Callable[[float, str], None]  # (share done 0..1, what is being done)
+
+VIDEO_SHARE = 0.9  # of the time, about, goes into finding the lips
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read in one video.
+
+    Attributes:
+        name: of the file without suffix, to name the outputs by.
+        video: the file that was read: the upload, or the part that was cut out of it.
+        portraits: where several faces were seen, a picture of each from left to right, RGB uint8 (h, w, 3).
+        chosen: number of the face that was read.
+        advice: sentences about what makes this video hard to read, with what to change.
+    """
+
+    name: str
+    video: Path
+    info: VideoInfo
+    track: MouthTrack
+    transcript: Transcript
+    reader: LipReader
+    portraits: tuple[Array, ...]
+    chosen: int
+    advice: tuple[str, ...]
+
+
+def read_video(
+    reader: LipReader,
+    path: PathLike,
+    folder: Path,
+    *,
+    limits: Limits,
+    speaker: str | int = "auto",
+    start_s: float = 0.0,
+    end_s: float = 0.0,
+    tell: Tell | None = None,
+    stop: threading.Event | None = None,
+) -> Reading:
+    """Read one uploaded file.
+
+    Args:
+        path: the upload.
+        folder: of this request; a part that is cut out is written there.
+        start_s, end_s: the part to read, seconds; end 0 is the end of the video.
+        tell: hears what is being done.
+        stop: set by whoever wants no result any more.
+    Raises: LipreadError: a sentence that names the file as the visitor does. Cancelled: `stop` was set.
+    """
+    name = Path(path).name
+    progress = _progress(tell, stop, limits, name)
+    try:
+        part = part_wanted(start_s, end_s)
+        if part is None:
+            info = check_video(path, limits, name)
+            video = Path(path)
+        else:
+            check_video(path, replace(limits, duration_s=float("inf")), name)
+            check_duration(0.0 if part[1] is None else part[1] - part[0], limits, name)
+            video = inside(folder, f"{Path(name).stem}-part.mp4")
+            cut_video(path, video, *part, limit_s=limits.duration_s, progress=progress)
+            info = check_video(video, limits, name)
+        clock = Clock()
+        watched = watch_mouth(video, speaker=speaker, max_faces=reader.max_faces, clock=clock, progress=progress)
+        transcript = reader.read_track(watched.track, clock=clock, progress=progress)
+    except LipreadError as error:
+        raise type(error)(str(error).replace(str(path), name).replace(str(folder), "")) from error
+    warnings = tuple(each for each in watched.warnings if "faces were seen" not in each) + transcript.warnings
+    transcript = replace(transcript, warnings=warnings, source=name)
+    return Reading(
+        name=Path(name).stem or "video", video=video, info=info, track=watched.track, transcript=transcript,
+        reader=reader, portraits=watched.portraits, chosen=watched.chosen,
+        advice=advice_for(transcript, watched.track, info),
+    )
+
+
+def _progress(tell: Tell | None, stop: threading.Event | None, limits: Limits, name: str) -> Progress:
+    """A callback for the pipeline: passes on how far it is, and ends the work where nobody wants it or it gets long."""
+    calls = 0
+
+    def heard(stage: str, share: float) -> None:
+        nonlocal calls
+        if stop is not None and stop.is_set():
+            raise Cancelled
+        if stage == "video":
+            calls += 1
+            check_duration(calls / 25, limits, name)  # where the file did not state its length, or lied
+        if tell is not None:
+            tell(*_stage(stage, share))
+
+    return heard
+
+
+def _stage(stage: str, share: float) -> tuple[float, str]:
+    """Where in the whole a stage is, and what it does."""
+    if stage == "cut":
+        return 0.1 * share, "Cutting out the part to read"
+    if stage == "video":
+        return VIDEO_SHARE * share, "Finding the face and following the lips"
+    return VIDEO_SHARE + (1 - VIDEO_SHARE) * share, "Reading the lips"
+
+
+def write_files(reading: Reading, folder: Path) -> list[Path]:
+    """Write txt, srt, vtt, tsv and json. Raises: OutputError: a file cannot be written."""
+    return list(write_outputs(reading.transcript, folder, reading.name, USUAL_FORMATS))
+
+
+def write_film(reading: Reading, folder: Path) -> Path:
+    """Write the captioned mp4. Raises: OutputError: it cannot be written."""
+    film = inside(folder, reading.name + CAPTIONED_SUFFIX)
+    write_captioned_video(reading.video, reading.transcript, film)
+    return film

@@ -1,0 +1,180 @@
+"""What all requests share: the model, searches by their options, readings to look back at, who wants to stop."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lipread.config import SearchConfig, make_config
+from lipread.decoding.search import Search
+from lipread.errors import ConfigError
+from lipread.language_models import bundled_language_models, make_search
+from lipread.pipeline import LipReader, checkpoint_path, load_model
+from lipread.values import Array, Utterance
+from lipread.web.limits import Limits
+
+if TYPE_CHECKING:
+    from lipread.web.reading import Reading
+
+NO_LM = "none"
+AUTOMATIC = "automatic"
+DECODERS = (AUTOMATIC, "greedy", "beam", "grammar")
+SEARCHES_KEPT = 8
+LARGEST_BEAM = 200
+LONGEST_NBEST = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a visitor wants the text to be found; names only, never paths."""
+
+    decoder: str = AUTOMATIC
+    grammar: str = "grid"
+    lm: str = NO_LM
+    lm_weight: float | None = None
+    beam_size: int = 50
+    nbest: int = 5
+
+    def config(self) -> SearchConfig:
+        """The search options that this asks for.
+
+        Raises: ConfigError: a name is not bundled, a number is out of bounds, or the options do not fit one another.
+        """
+        checks: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+            ("decoder", self.decoder, DECODERS), ("grammar", self.grammar, grammars()), ("lm", self.lm, lms())
+        )
+        for name, value, known in checks:
+            if value not in known:
+                raise ConfigError(f"{name}={value!r} is not known here; choose from {', '.join(known)}")
+        for name, number, most in (("beam size", self.beam_size, LARGEST_BEAM), ("n-best", self.nbest, LONGEST_NBEST)):
+            if not 1 <= number <= most:
+                raise ConfigError(f"{name} {number} is out of bounds; choose from 1 to {most}")
+        given: dict[str, Any] = {"beam_size": int(self.beam_size), "nbest": int(self.nbest)}
+        if self.decoder != AUTOMATIC:
+            given["decoder"] = self.decoder
+        if self.decoder == "grammar":
+            given["grammar"] = self.grammar
+        if self.lm != NO_LM:
+            given["lm"] = self.lm
+            if self.lm_weight is not None:
+                given["lm_weight"] = self.lm_weight
+        return make_config(SearchConfig, given, origin="advanced options")
+
+
+def grammars() -> tuple[str, ...]:
+    """Names of the grammars that ship."""
+    import lipread.decoding
+
+    folder = Path(lipread.decoding.__file__).parent / "grammars"
+    return tuple(sorted(path.stem for path in folder.glob("*.txt")))
+
+
+def lms() -> tuple[str, ...]:
+    """Names of the language models that ship, and that of none."""
+    return (NO_LM, *bundled_language_models())
+
+
+class SharedSearch(Search):
+    """A search that requests use one after the other: decoders keep tables that they fill as they go."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__(search.alphabet, search.decoder, search.rescore, nbest=search.nbest, name=search.name)
+        self._one_at_a_time = threading.Lock()
+
+    def utterances(self, log_probs: Array, *, start_s: float = 0.0) -> tuple[Utterance, ...]:
+        """As `Search.utterances`."""
+        with self._one_at_a_time:
+            return super().utterances(log_probs, start_s=start_s)
+
+
+@dataclass
+class Service:
+    """One loaded model and what its visitors share.
+
+    Attributes:
+        base: reads greedily.
+        limits: what visitors may ask for.
+        card: the model card, Markdown; empty where the model has none.
+    """
+
+    base: LipReader
+    limits: Limits = field(default_factory=Limits)
+    card: str = ""
+    _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
+    _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
+    _working: dict[str, set[threading.Event]] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def model(self) -> str:
+        """Name of the loaded checkpoint."""
+        return self.base.checkpoint.name
+
+    def reader(self, options: Options) -> LipReader:
+        """A reader with these options; searches that were used lately are kept.
+
+        Raises: ConfigError, DataError, MissingDependencyError: as `make_search`.
+        """
+        config = options.config()
+        with self._lock:
+            if config not in self._searches:
+                self._searches[config] = SharedSearch(make_search(config, self.base.alphabet))
+            self._searches.move_to_end(config)
+            while len(self._searches) > SEARCHES_KEPT:
+                self._searches.popitem(last=False)
+            return LipReader(self.base.checkpoint, search=self._searches[config])
+
+    def remember(self, session: str, reading: Reading) -> str:
+        """Keep a reading for a while -> a key that nobody can guess; the oldest ones are forgotten."""
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._readings[key] = (session, reading)
+            while len(self._readings) > self.limits.remembered:
+                self._readings.popitem(last=False)
+        return key
+
+    def recall(self, key: str | None) -> Reading | None:
+        """The reading of a key, or None where it was forgotten."""
+        with self._lock:
+            found = self._readings.get(key or "")
+            return found[1] if found else None
+
+    def begin(self, session: str) -> threading.Event:
+        """Note that work for a session begins -> is set when the session wants it to stop."""
+        stop = threading.Event()
+        with self._lock:
+            self._working.setdefault(session, set()).add(stop)
+        return stop
+
+    def end(self, session: str, stop: threading.Event) -> None:
+        """Note that the work that `begin` noted is over."""
+        with self._lock:
+            self._working.get(session, set()).discard(stop)
+            if not self._working.get(session):
+                self._working.pop(session, None)
+
+    def cancel(self, session: str) -> bool:
+        """Stop all work of a session -> whether there was any."""
+        with self._lock:
+            stops = set(self._working.get(session, ()))
+        for stop in stops:
+            stop.set()
+        return bool(stops)
+
+    def leave(self, session: str) -> None:
+        """The visitor has gone: stop the work, forget the readings."""
+        self.cancel(session)
+        with self._lock:
+            for key in [key for key, (owner, _) in self._readings.items() if owner == session]:
+                del self._readings[key]
+
+
+def open_service(model: str, device: str, limits: Limits | None = None) -> Service:
+    """Load a model and its card. Raises: as `load_model`."""
+    reader = load_model(model, device)
+    card = checkpoint_path(model).with_suffix(".md")
+    return Service(reader, limits or Limits(), card.read_text(encoding="utf-8") if card.is_file() else "")

@@ -1,0 +1,117 @@
+"""A video and two times -> an mp4 of what lies between them, exact to the frame, with its sound."""
+
+from __future__ import annotations
+
+import math
+import os
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lipread.container import first_picture_s, open_container, sound_stream
+from lipread.errors import ConfigError, OutputError, VideoError
+from lipread.files import PathLike, written_whole
+from lipread.values import FRAME_RATE_HZ
+from lipread.video import read_frames
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
+    from lipread.pipeline import Progress
+
+SHORTEST_S = 0.2
+
+
+def part_wanted(start_s: float | None, end_s: float | None) -> tuple[float, float | None] | None:
+    """The two fields of the page -> (start, end; None for that of the video); None where the whole video is wanted.
+
+    Raises: ConfigError: the times make no part.
+    """
+    start, end = float(start_s or 0.0), float(end_s or 0.0)
+    if not (math.isfinite(start) and math.isfinite(end)) or start < 0 or end < 0:
+        raise ConfigError(f"start {start:g} s and end {end:g} s: times are numbers from 0 on; empty the fields")
+    if end and end - start < SHORTEST_S:
+        raise ConfigError(
+            f"the end, {end:g} s, must be at least {SHORTEST_S} s after the start, {start:g} s; 0 is the video's end"
+        )
+    return (start, end or None) if start or end else None
+
+
+def cut_video(
+    source: PathLike, out: PathLike, start_s: float, end_s: float | None,
+    *, limit_s: float = math.inf, progress: Progress | None = None,
+) -> None:
+    """Write the pictures from start_s to end_s (None: to the end), and the sound between, as H.264 mp4 at 25 Hz.
+
+    Args:
+        limit_s: no more than this is written.
+    Raises: VideoError: the source cannot be read, or ends before start_s. OutputError: the part cannot be written.
+    """
+    import av
+    import av.error
+
+    end_s = min(math.inf if end_s is None else end_s, start_s + limit_s + 1)
+    try:
+        with written_whole(out) as temporary, av.open(str(temporary), "w", format="mp4") as film:
+            _write(film, source, start_s, end_s, progress)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise OutputError(f"{os.fspath(out)}: the part cannot be written ({error})") from error
+
+
+def _write(film: OutputContainer, source: PathLike, start_s: float, end_s: float, progress: Progress | None) -> None:
+    import av
+
+    picture = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "16", "preset": "veryfast"})
+    picture.pix_fmt = "yuv420p"
+    written = 0
+    with open_container(source) as container, read_frames(source) as frames:
+        voice = sound_stream(container)
+        target = _sound_target(film, voice)
+        picture.width, picture.height = max(2, frames.info.width // 2 * 2), max(2, frames.info.height // 2 * 2)
+        first = math.ceil(start_s * FRAME_RATE_HZ - 1e-6)
+        for number, frame in enumerate(frames):
+            if frame.time_s >= end_s - 1e-6:
+                break
+            if progress and number % 10 == 0:
+                progress("cut", min(1.0, number / FRAME_RATE_HZ / end_s) if math.isfinite(end_s) else 0.0)
+            if number < first:
+                continue
+            image = np.ascontiguousarray(frame.image[: picture.height, : picture.width])
+            drawn = av.VideoFrame.from_ndarray(image, format="rgb24")
+            drawn.pts, drawn.time_base = written, Fraction(1, FRAME_RATE_HZ)
+            film.mux(picture.encode(drawn))
+            written += 1
+        if not written:
+            raise VideoError(f"{os.fspath(source)} ends before {start_s:g} s; choose an earlier start")
+        film.mux(picture.encode(None))
+        if target is not None:
+            shift = float(first_picture_s(source) or 0) + first / FRAME_RATE_HZ
+            _copy_sound(film, container, voice, target, shift, written / FRAME_RATE_HZ)
+
+
+def _sound_target(film: OutputContainer, voice: Any) -> Any:
+    if voice is None:
+        return None
+    return film.add_stream("aac", rate=voice.rate, layout="stereo" if voice.channels > 1 else "mono")
+
+
+def _copy_sound(film: OutputContainer, container: Any, voice: Any, target: Any, from_s: float, length_s: float) -> None:
+    """Decode the sound and write what lies between; whole packets, a few hundredths of a second more or less."""
+    import av
+    import av.error
+
+    resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate)
+    try:
+        for frame in container.decode(voice):
+            time_s = float(frame.pts * frame.time_base) - from_s if frame.pts is not None else -1.0
+            if time_s >= length_s:
+                break
+            if time_s < 0:
+                continue
+            frame.pts = round(time_s / frame.time_base)
+            for resampled in resampler.resample(frame):
+                film.mux(target.encode(resampled))
+    except av.error.FFmpegError:
+        pass  # a broken tail: what could be read is there
+    film.mux(target.encode(None))
