@@ -1,0 +1,254 @@
+"""What the page's buttons and the API do: components' values -> components' values, one temporary folder per request.
+
+Every function here is a generator or returns at once; folders are deleted when it ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lipread.errors import LipreadError
+from lipread.outputs import as_json
+from lipread.web import timeline
+from lipread.web.limits import Cancelled
+from lipread.web.many import HEADERS, Row, pack, read_many, unpack
+from lipread.web.reading import Reading, Tell, read_video, write_files, write_film
+from lipread.web.service import Options, Service
+from lipread.web.why import attention_of, explain
+
+ALL_HEADS = "mean of all"
+NO_VIDEO = "Choose a video, record one, or take an example first."
+
+
+@dataclass
+class Result:
+    """The first tab's outputs, in the order in which `page` declares them; what is not given is emptied."""
+
+    text: Any = ""
+    notes: Any = ""
+    words: Any = ""
+    film: Any = None
+    changes: Any = ""
+    nbest: Any = ""
+    summary: Any = ""
+    faces: Any = field(default_factory=lambda: gr.update(value=None, visible=False))
+    files: Any = None
+    key: Any = None
+
+    def values(self) -> tuple[Any, ...]:
+        """As the outputs of an event."""
+        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The functions behind the events of a page that serves one model."""
+
+    service: Service
+
+    # ---- first tab
+
+    def read(
+        self, video: str | None, start_s: float | None, end_s: float | None, decoder: str, grammar: str, lm: str,
+        lm_weight: float | None, beam_size: float, nbest: float, request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio hands it in)
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read the video: the text first, then the captioned film and the files."""
+        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        yield from self._read(video, "auto", start_s, end_s, options, request, progress)
+
+    def read_face(
+        self, video: str | None, start_s: float | None, end_s: float | None, decoder: str, grammar: str, lm: str,
+        lm_weight: float | None, beam_size: float, nbest: float, request: gr.Request, event: gr.SelectData,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read again, the face that was chosen."""
+        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        yield from self._read(video, int(event.index), start_s, end_s, options, request, progress)
+
+    def _read(
+        self, video: str | None, speaker: str | int, start_s: float | None, end_s: float | None, options: Options,
+        request: gr.Request, progress: Tell,
+    ) -> Iterator[tuple[Any, ...]]:
+        if not video:
+            yield Result(notes=timeline.failure_html(NO_VIDEO)).values()
+            return
+        session = str(request.session_hash)
+        with self._work(session) as (folder, stop):
+            try:
+                progress(0.0, "Starting")
+                reading = read_video(
+                    self.service.reader(options), video, folder, limits=self.service.limits, speaker=speaker,
+                    start_s=start_s or 0.0, end_s=end_s or 0.0, tell=progress, stop=stop,
+                )
+                result = shown(reading)
+                result.key = self.service.remember(session, reading)
+                result.files = [str(path) for path in write_files(reading, folder)]
+                yield result.values()
+                film = str(write_film(reading, folder))
+                keep = [gr.skip()] * len(result.values())
+                keep[3], keep[8] = film, [*result.files, film]
+                yield tuple(keep)
+            except Cancelled:
+                yield Result(notes=timeline.cancelled_html()).values()
+            except LipreadError as error:
+                yield Result(notes=timeline.failure_html(str(error))).values()
+
+    def cancel(self, request: gr.Request) -> str:
+        """Stop all work of this visitor."""
+        self.service.cancel(str(request.session_hash))
+        return timeline.cancelled_html()
+
+    def leave(self, request: gr.Request) -> None:
+        """The visitor closed the page."""
+        self.service.leave(str(request.session_hash))
+
+    # ---- why
+
+    def why(self, key: str | None, layer: int, head: str, dark: bool) -> Iterator[tuple[Any, ...]]:
+        """Pictures and films of a reading that is still remembered."""
+        reading = self.service.recall(key)
+        with tempfile.TemporaryDirectory(prefix="lipread-why-") as folder:
+            found = None
+            with contextlib.suppress(LipreadError):
+                found = reading and explain(reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark)
+            if not found:
+                yield (None,) * 7
+                return
+            yield (
+                found.strip, found.posteriorgram, found.attention, found.curves, found.saliency,
+                str(found.crops_film), str(found.saliency_film),
+            )
+
+    def attention(self, key: str | None, layer: int, head: str, dark: bool) -> Any:
+        """The attention of another layer or head."""
+        reading = self.service.recall(key)
+        if reading is None:
+            return None
+        return attention_of(reading, layer=int(layer) - 1, head=head_of(head), dark=dark)
+
+    # ---- second tab
+
+    def read_many(
+        self, files: list[str] | None, captioned: bool, decoder: str, grammar: str, lm: str, lm_weight: float | None,
+        beam_size: float, nbest: float, request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:
+        """Read all files: the table as it fills, at the end the zip."""
+        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        rows: list[Row] = []
+        with self._work(str(request.session_hash)) as (folder, stop):
+            try:
+                rows = unpack(files or [], folder, self.service.limits)
+                yield timeline.table_html(rows), None, ""
+                reader = self.service.reader(options)
+                for _ in read_many(
+                    reader, rows, folder, limits=self.service.limits, captioned=captioned, tell=progress, stop=stop
+                ):
+                    yield timeline.table_html(rows), None, ""
+                yield timeline.table_html(rows), str(pack(folder, rows)), ""
+            except Cancelled:
+                yield timeline.table_html([row for row in rows if row.confidence is not None]), None, (
+                    timeline.cancelled_html()
+                )
+            except LipreadError as error:
+                yield timeline.table_html(rows), None, timeline.failure_html(str(error))
+
+    # ---- API
+
+    def transcribe(
+        self, video: str, speaker: str = "auto", start: float = 0.0, end: float = 0.0, decoder: str = "automatic",
+        grammar: str = "grid", lm: str = "none", lm_weight: float | None = None, beam_size: float = 50,
+        nbest: float = 5, request: gr.Request | None = None,
+    ) -> tuple[str, dict[str, Any]]:
+        """Read what is said in a video.
+
+        Returns the text, and everything that is known: segments and words with start, end (seconds) and probability,
+        candidates with their scores, warnings, advice, and, where the text is empty, the reason.
+        """
+        if not video:
+            raise gr.Error("give a video file")
+        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
+            reading = read_video(
+                self.service.reader(options), video, folder, limits=self.service.limits,
+                speaker=speaker_of(speaker), start_s=start or 0.0, end_s=end or 0.0, stop=stop,
+            )
+            return reading.transcript.text, as_json(reading.transcript) | {"advice": list(reading.advice)}
+
+    def batch(
+        self, files: list[str], captioned: bool = False, decoder: str = "automatic", grammar: str = "grid",
+        lm: str = "none", lm_weight: float | None = None, beam_size: float = 50, nbest: float = 5,
+        request: gr.Request | None = None,
+    ) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """Read several videos, or zip archives of them.
+
+        Returns {"headers": [...], "rows": [...]} with one row per video, and a zip with all outputs.
+        """
+        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
+            rows = unpack(files or [], folder, self.service.limits)
+            reader = self.service.reader(options)
+            for _ in read_many(reader, rows, folder, limits=self.service.limits, captioned=captioned, stop=stop):
+                pass
+            yield {"headers": list(HEADERS), "rows": [row.cells() for row in rows]}, str(pack(folder, rows))
+
+    @contextlib.contextmanager
+    def _work(self, session: str) -> Iterator[tuple[Path, threading.Event]]:
+        """A request's own folder, deleted however it ends, and what tells it to stop."""
+        stop = self.service.begin(session)
+        try:
+            with tempfile.TemporaryDirectory(prefix="lipread-request-") as folder:
+                yield Path(folder), stop
+        finally:
+            self.service.end(session, stop)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors that a caller of the API can understand."""
+    try:
+        yield
+    except LipreadError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    except Cancelled as error:
+        raise gr.Error("cancelled", print_exception=False) from error
+
+
+def shown(reading: Reading) -> Result:
+    """What the page shows of a reading, without its files."""
+    transcript = reading.transcript
+    faces = gr.update(value=None, visible=False)
+    if len(reading.portraits) > 1:
+        pictures = [
+            (portrait, f"Face {number}" + (" (read)" if number - 1 == reading.chosen else ""))
+            for number, portrait in enumerate(reading.portraits, 1)
+        ]
+        faces = gr.update(value=pictures, visible=True, selected_index=None)
+    return Result(
+        text=transcript.text,
+        notes=timeline.notes_html(transcript, reading.advice),
+        words=timeline.timeline_html(transcript),
+        changes=timeline.changes_html(transcript),
+        nbest=timeline.nbest_html(transcript),
+        summary=timeline.summary_html(transcript),
+        faces=faces,
+    )
+
+
+def head_of(choice: str) -> int | None:
+    """"mean of all" or a number from 1 -> a head from 0, or None for the mean."""
+    return None if choice == ALL_HEADS else int(choice) - 1
+
+
+def speaker_of(text: str | int) -> str | int:
+    """"auto", "largest", or a number as text -> what the pipeline takes."""
+    return int(text) if str(text).strip().lstrip("-").isdecimal() else str(text).strip() or "auto"

@@ -1,0 +1,201 @@
+"""Several uploads, zip archives among them -> one row each as they are read, and one zip with all outputs."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
+from lipread.errors import DataError, LipreadError, OutputError
+from lipread.outputs import write_outputs
+from lipread.pipeline import LipReader
+from lipread.web.limits import Cancelled, Limits, check_count
+from lipread.web.reading import Reading, Tell, read_video, write_film
+
+CHUNK = 1 << 20
+RESULT_ZIP = "lipread-results.zip"
+HEADERS = ("file", "state", "text", "confidence", "seconds")
+WAITING, READING, DONE, EMPTY, FAILED = "waiting", "reading …", "read", "nothing said", "failed"
+
+
+@dataclass
+class Row:
+    """One video of a batch.
+
+    Attributes:
+        name: unique, a path below the batch, to name the outputs by.
+        path: the file; None where it could not be taken.
+    """
+
+    name: str
+    path: Path | None
+    state: str = WAITING
+    text: str = ""
+    confidence: float | None = None
+    seconds: float | None = None
+
+    def cells(self) -> list[str]:
+        """As `HEADERS`."""
+        sure = "" if self.confidence is None else f"{self.confidence:.0%}"
+        return [self.name, self.state, self.text, sure, "" if self.seconds is None else f"{self.seconds:.1f}"]
+
+
+def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Row]:
+    """Uploads -> rows; the videos in zip archives are unpacked into the folder, nothing else of them is.
+
+    Archives that lead out of the folder cannot: what they call their files only names the outputs. What an archive
+    says of its size is not believed; unpacking stops at the limit.
+
+    Raises: DataError: too many files, too much to unpack, or no video.
+    """
+    rows: list[Row] = []
+    left = limits.unpacked_mb * CHUNK
+    for path in map(Path, paths):
+        if zipfile.is_zipfile(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
+            left = _unpack_one(path, folder / str(len(rows)), rows, left, limits)
+        else:
+            rows.append(Row(path.name, path))
+        check_count(len(rows), limits)
+    check_count(len(rows), limits)
+    _name_apart(rows)
+    return rows
+
+
+def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits: Limits) -> int:
+    """Unpack the videos of one archive -> bytes that may still be unpacked."""
+    found = 0
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            for item in bundle.infolist():
+                name = PurePosixPath(item.filename.replace("\\", "/"))
+                if item.is_dir() or not _is_video(name):
+                    continue
+                found += 1
+                check_count(len(rows) + 1, limits)
+                shown = "/".join(part for part in name.parts if part not in ("..", ".", "/") and ":" not in part)
+                shown = shown or f"video{name.suffix}"
+                if item.flag_bits & 1:
+                    rows.append(Row(shown, None, FAILED, "the archive's files have a password; pack them without one"))
+                    continue
+                target = folder / f"{found}{name.suffix.lower()}"  # ours, whatever the archive calls it
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with bundle.open(item) as source, open(target, "wb") as out:
+                    while block := source.read(CHUNK):
+                        left -= len(block)
+                        if left < 0:
+                            raise DataError(
+                                f"{archive.name} unpacks to more than the {limits.unpacked_mb} MB that are taken; "
+                                "send fewer videos"
+                            )
+                        out.write(block)
+                rows.append(Row(shown, target))
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError) as error:
+        if found and rows and isinstance(error, zipfile.BadZipFile):
+            rows.append(Row(archive.name, None, FAILED, f"the archive is damaged ({error}); pack it again"))
+            return left
+        raise DataError(f"{archive.name}: the archive cannot be unpacked ({error}); pack it again") from error
+    if not found:
+        raise DataError(f"{archive.name} holds no video; pack mp4, mov, webm, … files")
+    return left
+
+
+def _is_video(name: PurePosixPath) -> bool:
+    """Whether a member of an archive is worth unpacking."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts if part not in ("..", "."))
+    return name.suffix.lower() in VIDEO_SUFFIXES and not hidden and not name.name.endswith(CAPTIONED_SUFFIX)
+
+
+def _name_apart(rows: list[Row]) -> None:
+    """Give every row a name, and an output, of its own."""
+    taken: set[str] = set()
+    for row in rows:
+        path = PurePosixPath(row.name)
+        number, name = 2, row.name
+        while str(PurePosixPath(name).with_suffix("")) in taken:
+            name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+            number += 1
+        row.name = name
+        taken.add(str(PurePosixPath(name).with_suffix("")))
+
+
+def read_many(
+    reader: LipReader,
+    rows: list[Row],
+    folder: Path,
+    *,
+    limits: Limits,
+    captioned: bool = False,
+    tell: Tell | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[Row]:
+    """Read one row after the other; each is yielded when it begins and when it is done, whatever became of it.
+
+    Args:
+        folder: outputs go to its folder `out`.
+        captioned: also write captioned films.
+    Raises: Cancelled: `stop` was set.
+    """
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows):
+        if row.path is None:
+            yield row
+            continue
+        row.state = READING
+        yield row
+
+        def heard(share: float, what: str, number: int = number, name: str = row.name) -> None:
+            if tell is not None:
+                tell((number + share) / len(rows), f"{number + 1} of {len(rows)}, {name}: {what.lower()}")
+
+        work = folder / f"work-{number}"
+        work.mkdir()
+        try:
+            reading = read_video(reader, row.path, work, limits=limits, tell=heard, stop=stop)
+            _keep(reading, row, folder / "out", captioned)
+        except Cancelled:
+            raise
+        except LipreadError as error:
+            row.state, row.text = FAILED, str(error).replace(row.path.name, PurePosixPath(row.name).name)
+        except Exception as error:  # a fault of ours in one file must not lose the others
+            row.state, row.text = FAILED, f"unexpected {type(error).__name__}; please report this with the file"
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        yield row
+
+
+def _keep(reading: Reading, row: Row, out: Path, captioned: bool) -> None:
+    """Write the outputs of a row under its name, and put what was read into it."""
+    transcript = reading.transcript
+    name = str(PurePosixPath(row.name).with_suffix(""))
+    write_outputs(transcript, out, name)
+    if captioned:
+        film = write_film(reading, out.parent)
+        target = out / (name + CAPTIONED_SUFFIX)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(film, target)
+    row.seconds = transcript.duration_s
+    row.state = DONE if transcript.text else EMPTY
+    row.text = transcript.text or transcript.reason or ""
+    row.confidence = transcript.confidence if transcript.words else None
+
+
+def pack(folder: Path, rows: Sequence[Row]) -> Path:
+    """All outputs and a table of what became of each file -> one zip. Raises: OutputError: it cannot be written."""
+    target = folder / RESULT_ZIP
+    lines = ["\t".join(HEADERS)] + ["\t".join(" ".join(cell.split()) for cell in row.cells()) for row in rows]
+    try:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as bundle:
+            bundle.writestr("results.tsv", "\n".join(lines) + "\n")
+            for path in sorted((folder / "out").rglob("*")):
+                if path.is_file():
+                    stored = zipfile.ZIP_STORED if path.suffix == ".mp4" else zipfile.ZIP_DEFLATED
+                    bundle.write(path, path.relative_to(folder / "out").as_posix(), stored)
+    except OSError as error:
+        raise OutputError(f"{RESULT_ZIP} cannot be written ({error.strerror or error}); free some space") from error
+    return target
+
+

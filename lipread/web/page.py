@@ -1,0 +1,243 @@
+"""The page: what stands where, and which event calls what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lipread.batch import VIDEO_SUFFIXES
+from lipread.insight import layers_and_heads
+from lipread.web.about import about_markdown, api_markdown
+from lipread.web.handlers import ALL_HEADS, Handlers
+from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, Service, grammars, lms
+
+HERE = Path(__file__).parent
+CSS = (HERE / "style.css").read_text(encoding="utf-8")
+HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+IS_DARK = "(...values) => [...values.slice(0, -1), document.body.classList.contains('dark')]"
+SWEEP_S = 60
+TITLE = "lipread: read lips in a video"
+
+
+def make_theme() -> gr.themes.Base:
+    """System fonts, so that nothing is fetched, and colours with the contrast of WCAG AA."""
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Arial", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]
+    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=sans, font_mono=mono).set(
+        button_primary_background_fill="#1d4ed8",
+        button_primary_background_fill_hover="#1e40af",
+        button_primary_background_fill_dark="#1d4ed8",
+        button_primary_background_fill_hover_dark="#2563eb",
+        button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#ffffff",
+        body_text_color_subdued="#475569",
+        body_text_color_subdued_dark="#cbd5e1",
+        block_label_text_color="#334155",
+        block_label_text_color_dark="#e2e8f0",
+        block_title_text_color="#334155",
+        block_title_text_color_dark="#e2e8f0",
+        block_info_text_color="#475569",
+        block_info_text_color_dark="#cbd5e1",
+        input_placeholder_color="#64748b",
+        input_placeholder_color_dark="#94a3b8",
+    )
+
+
+def build_page(service: Service, examples: Sequence[Path] = (), *, address: str = "http://127.0.0.1:7860") -> gr.Blocks:
+    """The whole page over one service. Needs GRADIO_TEMP_DIR to be what uploads may fill."""
+    do = Handlers(service)
+    limits = service.limits
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_S, limits.keep_s)) as page:
+        gr.HTML(
+            '<header class="lr-header"><h1>lipread</h1><p>Drop a video of someone talking: it is read from the lips '
+            "alone, without sound, on this machine.</p></header>"
+        )
+        with gr.Tabs():
+            with gr.Tab("Read a video", id="read"):
+                video, options = _read_tab(do, service, examples)
+            with gr.Tab("Many videos", id="many"):
+                _many_tab(do, service, options)
+            with gr.Tab("About", id="about"):
+                gr.Markdown(about_markdown(service), elem_classes="lr-prose")
+                gr.Markdown("### From Python\n\n" + api_markdown(address), elem_classes="lr-prose")
+        _api(do, service, video, options)
+        page.unload(do.leave)
+    page.queue(max_size=limits.waiting, default_concurrency_limit=limits.at_once)
+    return page
+
+
+def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple[gr.Video, list[gr.components.Component]]:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=320):
+            video = gr.Video(
+                label="Video", sources=["upload", "webcam"], height=300, elem_id="lr-input", elem_classes="lr-video"
+            )
+            if examples:
+                gr.Examples(
+                    [[str(path)] for path in examples], [video], label="Examples: drawn people, not filmed ones",
+                    example_labels=[path.stem.split("-", 2)[-1].replace("-", " ") for path in examples],
+                    cache_examples=False, api_visibility="private",
+                )
+            with gr.Row():
+                read = gr.Button("Read the lips", variant="primary", elem_id="lr-read")
+                cancel = gr.Button("Cancel", variant="secondary", elem_id="lr-cancel")
+            with gr.Accordion("Only a part of the video", open=False), gr.Row():
+                start = gr.Number(0, label="Start (seconds)", minimum=0, step=0.1, min_width=120)
+                end = gr.Number(0, label="End (seconds)", info="0: to its end", minimum=0, step=0.1, min_width=120)
+            options = _advanced()
+        with gr.Column(scale=1, min_width=320):
+            text = gr.Textbox(
+                label="What was said", placeholder="The words will stand here.", lines=2, max_lines=12,
+                interactive=False, buttons=["copy"], elem_id="lr-text",
+            )
+            notes = gr.HTML(elem_id="lr-notes")
+            words = gr.HTML(elem_id="lr-words")
+            faces = gr.Gallery(
+                label="Several people: choose whose lips to read", columns=4, height="auto", visible=False,
+                allow_preview=False, interactive=False, buttons=[], object_fit="cover", elem_id="lr-faces",
+            )
+            changes = gr.HTML(elem_id="lr-changes")
+            film = gr.Video(
+                label="With captions", interactive=False, height=300, buttons=[], elem_id="lr-film",
+                elem_classes="lr-video",
+            )
+            summary = gr.HTML(elem_id="lr-summary")
+            files = gr.File(label="Download", file_count="multiple", interactive=False, elem_id="lr-files")
+            with gr.Accordion("Other readings and their scores", open=False):
+                nbest = gr.HTML(elem_id="lr-nbest")
+    key = gr.State(None)
+    outputs = [text, notes, words, film, changes, nbest, summary, faces, files, key]
+    inputs = [video, start, end, *options]
+    hidden: dict[str, Any] = {
+        "api_visibility": "private", "concurrency_id": "read", "concurrency_limit": service.limits.at_once,
+        "show_progress_on": [text], "scroll_to_output": False,
+    }
+    reading = read.click(do.read, inputs, outputs, **hidden)
+    again = faces.select(do.read_face, inputs, outputs, **hidden)
+    cancel.click(
+        do.cancel, None, [notes], queue=False, cancels=[reading, again], api_visibility="private",
+        show_progress="hidden",
+    )
+    _why(do, service, key, [reading, again])
+    return video, options
+
+
+def _advanced() -> list[gr.components.Component]:
+    """How the text is found: in the order of the fields of `Options`."""
+    with gr.Accordion("Advanced", open=False):
+        decoder = gr.Dropdown(
+            list(DECODERS), value=DECODERS[0], label="Decoder",
+            info="automatic: the likeliest symbols, or a beam where a language model is chosen",
+        )
+        grammar = gr.Dropdown(
+            list(grammars()), value="grid", label="Grammar", info="the only sentences that can be read", visible=False
+        )
+        lm = gr.Dropdown(list(lms()), value="none", label="Language model", info="prefers texts that make sense to it")
+        weight = gr.Number(
+            None, label="Weight of the language model", info="empty: what was tuned for it", minimum=0, step=0.1,
+            visible=False,
+        )
+        beam = gr.Slider(1, LARGEST_BEAM, value=50, step=1, label="Beam size", visible=False)
+        nbest = gr.Slider(1, LONGEST_NBEST, value=5, step=1, label="Other readings to keep")
+
+    def fitting(chosen: str, model: str) -> tuple[Any, Any, Any]:
+        beams = chosen == "beam" or (chosen == DECODERS[0] and model != "none")
+        return gr.update(visible=chosen == "grammar"), gr.update(visible=model != "none"), gr.update(visible=beams)
+
+    gr.on(
+        [decoder.change, lm.change], fitting, [decoder, lm], [grammar, weight, beam], queue=False,
+        show_progress="hidden", api_visibility="private",
+    )
+    return [decoder, grammar, lm, weight, beam, nbest]
+
+
+def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) -> None:
+    """Pictures of what the network looked at; they are made after the text is there."""
+    layers, heads = layers_and_heads(service.base)
+    with gr.Accordion("Why: what the model looked at", open=False, elem_id="lr-why"):
+        gr.HTML('<p class="lr-small">Made after each reading, of its first four seconds or so with words.</p>')
+        strip = _picture("Mouths, as the model sees them, 25 a second, with the words read", "lr-strip")
+        with gr.Row():
+            crops = gr.Video(label="The same as a film", interactive=False, buttons=[], loop=True, height=280)
+            salient = gr.Video(
+                label="Bright: what spoke for or against the words", interactive=False, buttons=[], loop=True, height=280
+            )
+        with gr.Row():
+            saliency = _picture("The frame that mattered most to each word")
+            posteriorgram = _picture("Probability of each symbol over time")
+        with gr.Row():
+            curves = _picture("Opening and width of the mouth")
+            with gr.Column(min_width=320):
+                attention = _picture("Attention: which moments each moment looks at")
+                with gr.Row():
+                    layer = gr.Dropdown(
+                        list(range(1, layers + 1)), value=layers, label="Attention layer", min_width=120
+                    )
+                    head = gr.Dropdown(
+                        [ALL_HEADS, *map(str, range(1, heads + 1))], value=ALL_HEADS, label="Attention head", min_width=120
+                    )
+    dark = gr.Checkbox(False, visible=False)
+    inputs = [key, layer, head, dark]
+    outputs = [strip, posteriorgram, attention, curves, saliency, crops, salient]
+    settings: dict[str, Any] = {
+        "js": IS_DARK, "api_visibility": "private", "concurrency_id": "why", "concurrency_limit": 1,
+        "show_progress": "minimal",
+    }
+    for reading in after:
+        reading.then(do.why, inputs, outputs, **settings)
+    gr.on([layer.input, head.input], do.attention, inputs, [attention], **settings)
+
+
+def _picture(label: str, elem_id: str | None = None) -> gr.Image:
+    return gr.Image(
+        label=label, interactive=False, buttons=["fullscreen"], elem_classes="lr-picture", elem_id=elem_id, min_width=320
+    )
+
+
+def _many_tab(do: Handlers, service: Service, options: list[gr.components.Component]) -> None:
+    limits = service.limits
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=320):
+            files = gr.File(
+                label=f"Videos, or a zip of them (up to {limits.files})", file_count="multiple",
+                file_types=[*sorted(VIDEO_SUFFIXES), ".zip"], elem_id="lr-many-files",
+            )
+            captioned = gr.Checkbox(False, label="Also films with captions (takes longer)")
+            gr.HTML('<p class="lr-small">The decoder and language model are those of “Advanced” in the first tab.</p>')
+            with gr.Row():
+                start = gr.Button("Read all", variant="primary", elem_id="lr-many-read")
+                cancel = gr.Button("Cancel", elem_id="lr-many-cancel")
+        with gr.Column(scale=2, min_width=320):
+            status = gr.HTML(elem_id="lr-many-notes")
+            table = gr.HTML(elem_id="lr-table", min_height=80)
+            result = gr.File(label="All results in one zip", interactive=False, elem_id="lr-zip")
+    running = start.click(
+        do.read_many, [files, captioned, *options], [table, result, status], api_visibility="private",
+        concurrency_id="batch", concurrency_limit=1, show_progress_on=[status], scroll_to_output=False,
+    )
+    cancel.click(
+        do.cancel, None, [status], queue=False, cancels=[running], api_visibility="private", show_progress="hidden"
+    )
+
+
+def _api(do: Handlers, service: Service, video: gr.Video, options: list[gr.components.Component]) -> None:
+    """Endpoints with names and types; everything else is private to the page."""
+    with gr.Column(visible=False):
+        speaker = gr.Textbox("auto", label="Speaker: auto, largest, or a number from 0, left to right")
+        start, end = gr.Number(0, label="Start (seconds)"), gr.Number(0, label="End (seconds), 0: the video's end")
+        text, details = gr.Textbox(label="Text"), gr.JSON(label="Everything that is known")
+        files = gr.File(label="Videos or zip archives", file_count="multiple")
+        captioned = gr.Checkbox(False, label="Captioned films too")
+        table, result = gr.JSON(label="Headers and one row per video"), gr.File(label="Zip with all outputs")
+        one, many = gr.Button("transcribe"), gr.Button("batch")
+    one.click(
+        do.transcribe, [video, speaker, start, end, *options], [text, details], api_name="transcribe",
+        concurrency_id="read", concurrency_limit=service.limits.at_once,
+    )
+    many.click(
+        do.batch, [files, captioned, *options], [table, result], api_name="batch",
+        concurrency_id="batch", concurrency_limit=1,
+    )

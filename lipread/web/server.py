@@ -1,0 +1,201 @@
+"""Serve the page: the socket, the model, a private folder for all files, and a health endpoint.
+
+Nothing outside that folder can be read through the page, and neither page nor server fetches anything from elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lipread.errors import ConfigError, LipreadError, MissingDependencyError
+from lipread.web.limits import Limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lipread.web.service import Service
+
+SESSIONS = 500  # visitors whose state is kept
+GRACE_S = 3  # how long open connections may hold up the end
+# What the browser may load: this server only. Gradio's page needs inline scripts and blobs (recordings).
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def serve(
+    host: str,
+    port: int,
+    *,
+    root_path: str = "",
+    model: str = "small",
+    device: str = "auto",
+    user: str | None = None,
+    password: str | None = None,
+    limits: Limits | None = None,
+    examples: int = 3,
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        host, port: where to listen; port 0 takes a free one.
+        root_path: path under which a proxy shows the app, such as "/lipread".
+        user, password: both, to ask for them; or neither.
+        examples: how many drawn clips to offer.
+    Raises: ConfigError: the address cannot be listened on, or only one of user and password is given; and as
+        `load_model`. MissingDependencyError: gradio is absent.
+    """
+    check_credentials(user, password)
+    listening = listen(host, port)
+    shown = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{listening.getsockname()[1]}"
+    with listening, tempfile.TemporaryDirectory(prefix="lipread-app-") as folder:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
+        tempfile.tempdir = str(Path(folder) / "requests")
+        Path(tempfile.tempdir).mkdir()
+        try:
+            import uvicorn
+
+            app = make_app(
+                model, device, root_path=root_path, user=user, password=password, limits=limits or Limits(),
+                examples=examples, folder=Path(folder), address=shown + root_path,
+            )
+        except ImportError as error:
+            raise MissingDependencyError(f"{error}; the app needs gradio: pip install 'lipread[app]'") from error
+        print(f"lipread: {shown}{root_path or '/'}  (Ctrl-C ends it)", flush=True)
+        config = uvicorn.Config(
+            app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=GRACE_S, proxy_headers=True
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+        tempfile.tempdir = None
+
+
+def make_app(
+    model: str,
+    device: str,
+    *,
+    root_path: str,
+    user: str | None,
+    password: str | None,
+    limits: Limits,
+    examples: int,
+    folder: Path,
+    address: str,
+) -> FastAPI:
+    """Load everything and put the page together."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from lipread.web.examples import make_examples
+    from lipread.web.page import CSS, HEAD, build_page, make_theme
+    from lipread.web.service import open_service
+
+    service = open_service(model, device, limits)
+    refuse_fetching()
+    clips = make_examples(examples, fallback=folder / "examples") if examples else []
+    page = build_page(service, clips, address=address)
+    app = FastAPI(title="lipread", docs_url=None, redoc_url=None, openapi_url=None)
+    warmed = threading.Event()
+    add_routes(app, service, warmed)
+    app.add_middleware(SafeHeaders)
+    page.state_session_capacity = SESSIONS
+    gr.mount_gradio_app(
+        app, page, path="/", root_path=root_path or None, auth=(user, password) if user and password else None,
+        auth_message="lipread asks for the user and password that its owner chose.", show_error=True,
+        max_file_size=f"{limits.upload_mb}mb", footer_links=["api", "settings"], run_history=False, ssr_mode=False,
+        theme=make_theme(), css=CSS, head=HEAD, enable_monitoring=False, pwa=False, mcp_server=False,
+    )
+    threading.Thread(target=warm_up, args=(service, clips, folder, warmed), daemon=True).start()
+    return app
+
+
+def check_credentials(user: str | None, password: str | None) -> None:
+    """Raises: ConfigError: one without the other."""
+    if bool(user) != bool(password):
+        given, absent = ("LIPREAD_USER", "LIPREAD_PASSWORD") if user else ("LIPREAD_PASSWORD", "LIPREAD_USER")
+        raise ConfigError(f"{given} is set and {absent} is not; set both, or neither to let everybody in")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises: ConfigError: the address cannot be listened on."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port {port} does not exist; choose one from 1 to 65535, or 0 for a free one")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{host}:{port} cannot be listened on ({reason}); choose another --port or --host") from error
+
+
+def add_routes(app: FastAPI, service: Service, warmed: threading.Event) -> None:
+    """The health endpoint; and the doors that gradio leaves open to other servers are shut."""
+    from fastapi.responses import JSONResponse
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {"status": "ok", "model": service.model, "warm": warmed.is_set()}
+
+    @app.api_route("/gradio_api/file={scheme}:/{rest:path}", methods=["GET", "HEAD"])
+    def elsewhere(scheme: str, rest: str) -> JSONResponse:
+        return JSONResponse({"detail": "only files of this page are served"}, status_code=403)
+
+
+def refuse_fetching() -> None:
+    """Gradio downloads what a request names by URL; this page reads uploads only."""
+    from gradio import processing_utils
+
+    async def refused(url: str, cache_dir: str) -> str:
+        raise ValueError("files are uploaded here, not fetched; upload the video itself")
+
+    processing_utils.async_ssrf_protected_download = refused
+
+
+class SafeHeaders:
+    """Adds headers to every answer: nothing is loaded from elsewhere, and nobody is told where visitors came from."""
+
+    HEADERS = (
+        (b"content-security-policy", POLICY.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"same-origin"),
+    )
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+
+        async def with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def warm_up(service: Service, clips: Sequence[Path], folder: Path, warmed: threading.Event) -> None:
+    """Load what the first reading would wait for: the face mesh, the network's first pass, the plots."""
+    from lipread.web.reading import read_video
+
+    try:
+        if clips:
+            import lipread.web.why  # noqa: F401  (its imports)
+
+            read_video(service.base, clips[0], folder, limits=service.limits)
+    except LipreadError as error:
+        print(f"lipread: warning: reading an example failed: {error}", file=sys.stderr, flush=True)
+    finally:
+        warmed.set()

@@ -1,0 +1,183 @@
+"""A transcript -> HTML: words as a timeline of buttons, what the search changed, notes.
+
+Every text that comes from outside is escaped. The buttons carry their times; page.js moves the player.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from html import escape
+
+from lipread.values import Segment, Transcript, Word
+from lipread.web.many import DONE, FAILED, HEADERS, Row
+
+LEVELS = ((0.8, "sure"), (0.5, "fairly"), (0.0, "unsure"))  # from this confidence on; words, not colours alone
+
+
+def level_of(confidence: float) -> str:
+    """A confidence 0..1 as a word."""
+    return next(name for least, name in LEVELS if confidence >= least)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1.23 s, or 1:02.3 from a minute on."""
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    tenths = round(10 * seconds)
+    return f"{tenths // 600}:{tenths % 600 // 10:02d}.{tenths % 10}"
+
+
+def timeline_html(transcript: Transcript) -> str:
+    """The words in their order as buttons, one row per stretch of speech, each drawn to its time."""
+    if not transcript.words:
+        return ""
+    rows = "".join(_segment(segment) for segment in transcript.segments)
+    key = "".join(
+        f'<span class="lr-key"><span class="lr-swatch lr-{name}" aria-hidden="true"></span>{label}</span>'
+        for name, label in (("sure", "80 % sure or more"), ("fairly", "50 to 80 %"), ("unsure", "less"))
+    )
+    return (
+        '<div class="lr-timeline" role="group" aria-label="Words; press one to play the video from there">'
+        f'{rows}</div><p class="lr-legend">{key}<span class="lr-key">Press a word to play from there.</span></p>'
+    )
+
+
+def _segment(segment: Segment) -> str:
+    length = max(segment.end_s - segment.start_s, 1e-3)
+    ticks = "".join(
+        f'<span class="lr-bar lr-{level_of(word.confidence)}" '
+        f'style="left:{100 * (word.start_s - segment.start_s) / length:.2f}%;'
+        f'width:{100 * (word.end_s - word.start_s) / length:.2f}%"></span>'
+        for word in segment.words
+    )
+    buttons = "".join(_word(word) for word in segment.words)
+    return (
+        f'<div class="lr-row"><div class="lr-words">{buttons}</div>'
+        f'<div class="lr-track" aria-hidden="true">{ticks}</div>'
+        f'<div class="lr-ends" aria-hidden="true"><span>{clock(segment.start_s)}</span>'
+        f"<span>{clock(segment.end_s)}</span></div></div>"
+    )
+
+
+def _word(word: Word) -> str:
+    text = escape(word.text)
+    percent = f"{word.confidence:.0%}"
+    said = f"{text}, at {clock(word.start_s)}, {percent} sure, play from here"
+    return (
+        f'<button type="button" class="lr-word lr-{level_of(word.confidence)}" data-start="{word.start_s:.3f}" '
+        f'data-end="{word.end_s:.3f}" aria-label="{said}" title="{clock(word.start_s)} · {percent}">'
+        f'<span class="lr-text">{text}</span><span class="lr-percent">{percent}</span></button>'
+    )
+
+
+def changes_html(transcript: Transcript) -> str:
+    """What the lips alone say against what the search made of it; empty where greedy search was all."""
+    if transcript.search == "greedy" or not transcript.utterances:
+        return ""
+    if not transcript.changed:
+        said = "The search changed nothing: this is what the lips alone say."
+        return f'<p class="lr-changes">{said}</p>'
+    lines = "".join(f"<p>{_changes(each.raw_text, each.text)}</p>" for each in transcript.utterances)
+    return (
+        f'<div class="lr-changes"><p class="lr-small">What “{escape(transcript.search)}” changed: '
+        f"<del>lips alone</del> <ins>after the search</ins></p>{lines}</div>"
+    )
+
+
+def _changes(raw: str, text: str) -> str:
+    before, after = raw.split(), text.split()
+    parts = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        old, new = escape(" ".join(before[a:b])), escape(" ".join(after[c:d]))
+        if kind == "equal":
+            parts.append(new)
+        else:
+            parts += [f"<del>{old}</del>"] if old else []
+            parts += [f"<ins>{new}</ins>"] if new else []
+    return " ".join(parts)
+
+
+def nbest_html(transcript: Transcript) -> str:
+    """The candidates of each utterance with the parts of their scores, as tables."""
+    tables = []
+    for number, utterance in enumerate(transcript.utterances, 1):
+        if not utterance.nbest:
+            continue
+        rows = "".join(
+            f'<tr><td class="lr-number">{rank}</td><th scope="row">{escape(each.text) or "(nothing)"}</th>'
+            f'<td class="lr-number">{each.score:.2f}</td><td class="lr-number">{each.acoustic_score:.2f}</td>'
+            f'<td class="lr-number">{each.lm_score:.2f}</td>'
+            f'<td class="lr-number">{"–" if each.posterior is None else f"{each.posterior:.1%}"}</td></tr>'
+            for rank, each in enumerate(utterance.nbest, 1)
+        )
+        where = f"{clock(utterance.start_s)} to {clock(utterance.end_s)}"
+        title = "Candidates" if len(transcript.utterances) == 1 else f"Utterance {number}, {where}"
+        tables.append(
+            f'<div class="lr-scroll" tabindex="0" role="region" aria-label="{title}"><table class="lr-table">'
+            f"<caption>{title}</caption><thead><tr><th>#</th><th>text</th><th>score</th><th>lips</th>"
+            f"<th>language model</th><th>probability</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+    if not tables:
+        return '<p class="lr-small">No candidates: nothing was read.</p>'
+    hint = (
+        '<p class="lr-small">Natural logarithms; greater is better. Choose another decoder under “Advanced” '
+        "for more candidates.</p>"
+        if all(len(each.nbest) < 2 for each in transcript.utterances)
+        else '<p class="lr-small">Scores are natural logarithms; greater is better.</p>'
+    )
+    return hint + "".join(tables)
+
+
+def notes_html(transcript: Transcript, advice: tuple[str, ...]) -> str:
+    """Why there is no text, warnings, and what to change; empty where all is well."""
+    parts = []
+    if transcript.reason:
+        parts.append(f'<p class="lr-reason"><strong>Nothing was read:</strong> {escape(transcript.reason)}.</p>')
+    notes = [*dict.fromkeys((*advice, *transcript.warnings))]
+    if notes:
+        items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+        parts.append(f"<p><strong>Hard to read, because:</strong></p><ul>{items}</ul>")
+    return f'<div class="lr-notes">{"".join(parts)}</div>' if parts else ""
+
+
+def summary_html(transcript: Transcript) -> str:
+    """One line about how it was read."""
+    seconds = sum(transcript.stage_s.values())
+    sure = f" · {transcript.confidence:.0%} sure on average" if transcript.words else ""
+    return (
+        f'<p class="lr-small">{transcript.duration_s:.1f} s of video read in {seconds:.1f} s'
+        f" · face in {transcript.face_share:.0%} of it{sure} · model {escape(transcript.model)}, "
+        f"{escape(transcript.search)}</p>"
+    )
+
+
+def failure_html(message: str) -> str:
+    """An error that the visitor caused, where the text would stand."""
+    return f'<div class="lr-notes lr-failed" role="alert"><p><strong>Not read:</strong> {escape(message)}</p></div>'
+
+
+def cancelled_html() -> str:
+    """What stands there after Cancel."""
+    return '<div class="lr-notes" role="status"><p>Cancelled. Nothing was kept.</p></div>'
+
+
+def table_html(rows: Sequence[Row]) -> str:
+    """The videos of a batch and what became of each."""
+    if not rows:
+        return ""
+    cells = "".join(
+        f'<tr class="lr-{_kind(row.state)}"><th scope="row">{escape(row.name)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row.cells()[1:])
+        + "</tr>"
+        for row in rows
+    )
+    heads = "".join(f'<th scope="col">{name}</th>' for name in HEADERS)
+    return (
+        '<div class="lr-scroll" tabindex="0" role="region" aria-label="Videos of this batch">'
+        f'<table class="lr-table lr-batch"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table></div>'
+    )
+
+
+def _kind(state: str) -> str:
+    return {FAILED: "bad", DONE: "good"}.get(state, "open")

@@ -1,0 +1,72 @@
+"""A reading -> pictures and films of what the network looked at, in the colours of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipread.films import crops_film, saliency_film
+from lipread.insight import Insight, look
+from lipread.insight_plots import (
+    attention_figure,
+    curves_figure,
+    posteriorgram_figure,
+    rendered,
+    saliency_figure,
+    strip_picture,
+)
+from lipread.values import Array
+from lipread.web.reading import Reading
+
+
+@dataclass(frozen=True)
+class Why:
+    """Pictures are RGB uint8, films are paths of mp4 files."""
+
+    strip: Array
+    posteriorgram: Array
+    attention: Array
+    curves: Array
+    saliency: Array
+    crops_film: Path
+    saliency_film: Path
+
+
+def explain(reading: Reading, folder: Path, *, layer: int, head: int | None, dark: bool) -> Why | None:
+    """All pictures of a reading; None where no face was seen.
+
+    Args:
+        folder: where the films are written.
+        layer, head: of the attention, from 0; head None is the mean of all.
+        dark: for a dark page.
+    Raises: ConfigError: there is no such layer or head. OutputError: a film cannot be written.
+    """
+    track, transcript = reading.track, reading.transcript
+    if not track.present.any():
+        return None
+    insight = look(reading.reader, track, transcript, layer=layer, head=head)
+    crops, saliency = folder / f"{reading.name}.crops.mp4", folder / f"{reading.name}.saliency.mp4"
+    crops_film(track, crops)
+    saliency_film(insight, track, saliency)
+    return Why(
+        strip=strip_picture(track, transcript, dark=dark),
+        posteriorgram=rendered(posteriorgram_figure(insight, reading.reader.alphabet, dark=dark)),
+        attention=attention_picture(insight, dark=dark),
+        curves=rendered(curves_figure(insight, dark=dark)),
+        saliency=rendered(saliency_figure(insight, track, dark=dark)),
+        crops_film=crops,
+        saliency_film=saliency,
+    )
+
+
+def attention_of(reading: Reading, *, layer: int, head: int | None, dark: bool) -> Array | None:
+    """The attention of another layer or head; None where no face was seen. Raises: ConfigError."""
+    if not reading.track.present.any():
+        return None
+    insight = look(reading.reader, reading.track, reading.transcript, layer=layer, head=head)
+    return attention_picture(insight, dark=dark)
+
+
+def attention_picture(insight: Insight, *, dark: bool) -> Array:
+    """RGB uint8."""
+    return rendered(attention_figure(insight, dark=dark))
