@@ -1,4 +1,4 @@
-"""Drawn clips that make the page useful at once and offline: drawn on the first start, then kept in the user's cache."""
+"""Drawn clips that make the page useful at once and offline: drawn on the first start, then kept in the cache."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ def build_page(service: Service, examples: Sequence[Path] = (), *, address: str 
     """The whole page over one service. Needs GRADIO_TEMP_DIR to be what uploads may fill."""
     do = Handlers(service)
     limits = service.limits
+    page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_S, limits.keep_s)) as page:
         gr.HTML(
             '<header class="lr-header"><h1>lipread</h1><p>Drop a video of someone talking: it is read from the lips '
@@ -69,7 +70,10 @@ def build_page(service: Service, examples: Sequence[Path] = (), *, address: str 
     return page
 
 
-def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple[gr.Video, list[gr.components.Component]]:
+Components = list[gr.components.Component]
+
+
+def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple[gr.Video, Components]:
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
             video = gr.Video(
@@ -125,7 +129,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
     return video, options
 
 
-def _advanced() -> list[gr.components.Component]:
+def _advanced() -> Components:
     """How the text is found: in the order of the fields of `Options`."""
     with gr.Accordion("Advanced", open=False):
         decoder = gr.Dropdown(
@@ -163,7 +167,8 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
         with gr.Row():
             crops = gr.Video(label="The same as a film", interactive=False, buttons=[], loop=True, height=280)
             salient = gr.Video(
-                label="Bright: what spoke for or against the words", interactive=False, buttons=[], loop=True, height=280
+                label="Bright: what spoke for or against the words", interactive=False, buttons=[], loop=True,
+                height=280,
             )
         with gr.Row():
             saliency = _picture("The frame that mattered most to each word")
@@ -177,7 +182,8 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
                         list(range(1, layers + 1)), value=layers, label="Attention layer", min_width=120
                     )
                     head = gr.Dropdown(
-                        [ALL_HEADS, *map(str, range(1, heads + 1))], value=ALL_HEADS, label="Attention head", min_width=120
+                        [ALL_HEADS, *map(str, range(1, heads + 1))], value=ALL_HEADS, label="Attention head",
+                        min_width=120,
                     )
     dark = gr.Checkbox(False, visible=False)
     inputs = [key, layer, head, dark]
@@ -193,11 +199,12 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
 
 def _picture(label: str, elem_id: str | None = None) -> gr.Image:
     return gr.Image(
-        label=label, interactive=False, buttons=["fullscreen"], elem_classes="lr-picture", elem_id=elem_id, min_width=320
+        label=label, interactive=False, buttons=["fullscreen"], elem_classes="lr-picture", elem_id=elem_id,
+        min_width=320,
     )
 
 
-def _many_tab(do: Handlers, service: Service, options: list[gr.components.Component]) -> None:
+def _many_tab(do: Handlers, service: Service, options: Components) -> None:
     limits = service.limits
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
@@ -223,7 +230,7 @@ def _many_tab(do: Handlers, service: Service, options: list[gr.components.Compon
     )
 
 
-def _api(do: Handlers, service: Service, video: gr.Video, options: list[gr.components.Component]) -> None:
+def _api(do: Handlers, service: Service, video: gr.Video, options: Components) -> None:
     """Endpoints with names and types; everything else is private to the page."""
     with gr.Column(visible=False):
         speaker = gr.Textbox("auto", label="Speaker: auto, largest, or a number from 0, left to right")
