@@ -1,5 +1,6 @@
 # Every target sets up .venv first (tools/setup.sh), which takes a few minutes once and no time afterwards.
 #   make demo [VIDEO=path]   read a video, or a freshly drawn talking head, and show the words with their times
+#   make app [ARGS=...]     the web page, on this machine only; ARGS="--port 8000" and so on, see app.py --help
 #   make test                the quick tests, on the CPU and offline; ARGS='-k mouth' goes to pytest
 #   make bench               speed, stage by stage
 #   make lint                ruff and mypy
@@ -8,10 +9,13 @@
 
 PYTHON_IN_VENV = .venv/bin/python
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup demo app test bench lint clean
 
 demo: setup
 	@if [ -n "$$VIDEO" ]; then exec $(PYTHON_IN_VENV) -m lipread demo -- "$$VIDEO"; else exec $(PYTHON_IN_VENV) -m lipread demo; fi
+
+app: setup
+	@exec $(PYTHON_IN_VENV) app.py $(ARGS)
 
 test: setup
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
