@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from lipread.errors import LipreadError
-from lipread.outputs import as_json
+from lipread.outputs import USUAL_FORMATS, as_json
 from lipread.web import timeline
 from lipread.web.limits import Cancelled
 from lipread.web.many import HEADERS, Row, pack, read_many, unpack
@@ -24,7 +24,9 @@ from lipread.web.reading import Reading, Tell, read_video, write_files, write_fi
 from lipread.web.service import Options, Service
 from lipread.web.why import attention_of, explain
 
-ALL_HEADS = "mean of all"
+ALL_HEADS = "all"
+DOWNLOADS = len(USUAL_FORMATS) + 1  # and the film
+FILM = 3  # place of the player among the outputs
 NO_VIDEO = "Choose a video, record one, or take an example first."
 
 
@@ -32,7 +34,7 @@ NO_VIDEO = "Choose a video, record one, or take an example first."
 class Result:
     """The first tab's outputs, in the order in which `page` declares them; what is not given is emptied."""
 
-    text: Any = ""
+    text: Any = field(default_factory=lambda: timeline.text_html(""))
     notes: Any = ""
     words: Any = ""
     film: Any = None
@@ -40,12 +42,21 @@ class Result:
     nbest: Any = ""
     summary: Any = ""
     faces: Any = field(default_factory=lambda: gr.update(value=None, visible=False))
-    files: Any = None
     key: Any = None
+    files: tuple[Any, ...] = ()
 
     def values(self) -> tuple[Any, ...]:
-        """As the outputs of an event."""
-        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+        """As the outputs of an event, the download buttons last."""
+        *others, files = (getattr(self, name) for name in self.__dataclass_fields__)
+        ready = [gr.update(value=str(path), interactive=True) for path in files]
+        return (*others, *ready, *[gr.update(value=None, interactive=False)] * (DOWNLOADS - len(ready)))
+
+    @classmethod
+    def film_only(cls, film: Path) -> tuple[Any, ...]:
+        """The captioned film into its player and its button; all else stays."""
+        values = [gr.skip()] * len(cls().values())
+        values[FILM], values[-1] = str(film), gr.update(value=str(film), interactive=True)
+        return tuple(values)
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,9 @@ class Handlers:
                 )
                 result = shown(reading)
                 result.key = self.service.remember(session, reading)
-                result.files = [str(path) for path in write_files(reading, folder)]
+                result.files = tuple(write_files(reading, folder))
                 yield result.values()
-                film = str(write_film(reading, folder))
-                keep = [gr.skip()] * len(result.values())
-                keep[3], keep[8] = film, [*result.files, film]
-                yield tuple(keep)
+                yield Result.film_only(write_film(reading, folder))
             except Cancelled:
                 yield Result(notes=timeline.cancelled_html()).values()
             except LipreadError as error:
@@ -113,13 +121,17 @@ class Handlers:
 
     # ---- why
 
-    def why(self, key: str | None, layer: int, head: str, dark: bool) -> Iterator[tuple[Any, ...]]:
+    def why(
+        self, key: str | None, layer: int, head: str, dark: bool, width_px: float
+    ) -> Iterator[tuple[Any, ...]]:
         """Pictures and films of a reading that is still remembered."""
         reading = self.service.recall(key)
         with tempfile.TemporaryDirectory(prefix="lipread-why-") as folder:
             found = None
             with contextlib.suppress(LipreadError):
-                found = reading and explain(reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark)
+                found = reading and explain(
+                    reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark, width_px=int(width_px)
+                )
             if not found:
                 yield (None,) * 7
                 return
@@ -128,7 +140,7 @@ class Handlers:
                 str(found.crops_film), str(found.saliency_film),
             )
 
-    def attention(self, key: str | None, layer: int, head: str, dark: bool) -> Any:
+    def attention(self, key: str | None, layer: int, head: str, dark: bool, width_px: float) -> Any:
         """The attention of another layer or head."""
         reading = self.service.recall(key)
         if reading is None:
@@ -234,7 +246,7 @@ def shown(reading: Reading) -> Result:
         ]
         faces = gr.update(value=pictures, visible=True, selected_index=None)
     return Result(
-        text=transcript.text,
+        text=timeline.text_html(transcript.text),
         notes=timeline.notes_html(transcript, reading.advice),
         words=timeline.timeline_html(transcript),
         changes=timeline.changes_html(transcript),
@@ -245,7 +257,7 @@ def shown(reading: Reading) -> Result:
 
 
 def head_of(choice: str) -> int | None:
-    """"mean of all" or a number from 1 -> a head from 0, or None for the mean."""
+    """"all" or a number from 1 -> a head from 0, or None for the mean."""
     return None if choice == ALL_HEADS else int(choice) - 1
 
 

@@ -17,3 +17,37 @@ document.addEventListener("timeupdate", (event) => {
     word.classList.toggle("lr-now", said);
   }
 }, true);
+
+// Copies the text; where the browser gives no clipboard (plain http from another machine), it marks the text instead.
+window.lipreadCopy = () => {
+  const said = document.querySelector("#lr-said");
+  const button = document.querySelector("#lr-copy");
+  if (!said?.dataset.text) return;
+  const tell = (text) => { button.textContent = text; setTimeout(() => { button.textContent = "Copy"; }, 1500); };
+  const mark = () => { getSelection().selectAllChildren(said); tell("Marked"); };
+  if (navigator.clipboard) navigator.clipboard.writeText(said.dataset.text).then(() => tell("Copied"), mark);
+  else mark();
+};
+
+// Names for what gradio leaves nameless: players and pictures take that of the caption above them, or of their label.
+const captionOf = (element) => {
+  const block = element.closest("#lr-input, #lr-film");
+  if (block) return block.id === "lr-input" ? "Video to read" : "Video with captions";
+  return element.closest(".column")?.querySelector(".lr-caption")?.textContent ?? "";
+};
+const nameThings = () => {
+  for (const film of document.querySelectorAll("video:not([aria-label])")) film.setAttribute("aria-label", captionOf(film) || "Video");
+  for (const image of document.querySelectorAll(".lr-picture img")) {
+    if (!image.alt) image.alt = captionOf(image);
+    const button = image.closest("button");
+    if (button && !button.getAttribute("aria-label")) button.setAttribute("aria-label", captionOf(image));
+  }
+};
+new MutationObserver(nameThings).observe(document, { childList: true, subtree: true });
+
+// On a phone the result stands below the fold.
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#lr-read") && innerWidth < 720) {
+    setTimeout(() => document.querySelector("#lr-text")?.scrollIntoView({ behavior: "smooth", block: "start" }), 100);
+  }
+});

@@ -10,15 +10,18 @@ import gradio as gr
 
 from lipread.batch import VIDEO_SUFFIXES
 from lipread.insight import layers_and_heads
+from lipread.outputs import USUAL_FORMATS
 from lipread.web.about import about_markdown, api_markdown
 from lipread.web.handlers import ALL_HEADS, Handlers
 from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, Service, grammars, lms
+from lipread.web.timeline import text_html
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
 HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
-IS_DARK = "(...values) => [...values.slice(0, -1), document.body.classList.contains('dark')]"
+WINDOW = "(...values) => [...values.slice(0, -2), document.body.classList.contains('dark'), window.innerWidth]"
 SWEEP_S = 60
+DOWNLOADS = (*USUAL_FORMATS, "film")
 TITLE = "lipread: read lips in a video"
 
 
@@ -33,6 +36,7 @@ def make_theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="#2563eb",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
+        color_accent="#1d4ed8",
         body_text_color_subdued="#475569",
         body_text_color_subdued_dark="#cbd5e1",
         block_label_text_color="#334155",
@@ -93,10 +97,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
                 end = gr.Number(0, label="End (seconds)", info="0: to its end", minimum=0, step=0.1, min_width=120)
             options = _advanced()
         with gr.Column(scale=1, min_width=320):
-            text = gr.Textbox(
-                label="What was said", placeholder="The words will stand here.", lines=2, max_lines=12,
-                interactive=False, buttons=["copy"], elem_id="lr-text",
-            )
+            text = gr.HTML(text_html(""), elem_id="lr-text", min_height=110)
             notes = gr.HTML(elem_id="lr-notes")
             words = gr.HTML(elem_id="lr-words")
             faces = gr.Gallery(
@@ -109,11 +110,16 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
                 elem_classes="lr-video",
             )
             summary = gr.HTML(elem_id="lr-summary")
-            files = gr.File(label="Download", file_count="multiple", interactive=False, elem_id="lr-files")
+            with gr.Row(elem_id="lr-files"):
+                copy = gr.Button("Copy", size="sm", min_width=64, elem_id="lr-copy")
+                files = [
+                    gr.DownloadButton(name, interactive=False, size="sm", min_width=64, elem_id=f"lr-file-{name}")
+                    for name in DOWNLOADS
+                ]
             with gr.Accordion("Other readings and their scores", open=False):
                 nbest = gr.HTML(elem_id="lr-nbest")
     key = gr.State(None)
-    outputs = [text, notes, words, film, changes, nbest, summary, faces, files, key]
+    outputs = [text, notes, words, film, changes, nbest, summary, faces, key, *files]
     inputs = [video, start, end, *options]
     hidden: dict[str, Any] = {
         "api_visibility": "private", "concurrency_id": "read", "concurrency_limit": service.limits.at_once,
@@ -125,6 +131,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
         do.cancel, None, [notes], queue=False, cancels=[reading, again], api_visibility="private",
         show_progress="hidden",
     )
+    copy.click(None, None, None, js="() => lipreadCopy()", api_visibility="private")
     _why(do, service, key, [reading, again])
     return video, options
 
@@ -162,21 +169,20 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
     """Pictures of what the network looked at; they are made after the text is there."""
     layers, heads = layers_and_heads(service.base)
     with gr.Accordion("Why: what the model looked at", open=False, elem_id="lr-why"):
-        gr.HTML('<p class="lr-small">Made after each reading, of its first four seconds or so with words.</p>')
-        strip = _picture("Mouths, as the model sees them, 25 a second, with the words read", "lr-strip")
+        gr.HTML(
+            '<p class="lr-small">Made after each reading; of a long video, four seconds from its first word on.</p>'
+        )
+        strip = _picture("The mouth, as the model sees it 25 times a second, with the words read", "lr-strip")
         with gr.Row():
-            crops = gr.Video(label="The same as a film", interactive=False, buttons=[], loop=True, height=280)
-            salient = gr.Video(
-                label="Bright: what spoke for or against the words", interactive=False, buttons=[], loop=True,
-                height=280,
-            )
+            crops = _film("The same as a film", "lr-crops")
+            salient = _film("Bright: what spoke for or against the words", "lr-salient")
         with gr.Row():
-            saliency = _picture("The frame that mattered most to each word")
-            posteriorgram = _picture("Probability of each symbol over time")
+            saliency = _picture("The moment that mattered most to each word", "lr-saliency")
+            curves = _picture("How far the mouth opens, and how wide it is", "lr-curves")
         with gr.Row():
-            curves = _picture("Opening and width of the mouth")
+            posteriorgram = _picture("How probable each word or letter is over time", "lr-posteriorgram")
             with gr.Column(min_width=320):
-                attention = _picture("Attention: which moments each moment looks at")
+                attention = _picture("Attention: which moments each moment looks at", "lr-attention")
                 with gr.Row():
                     layer = gr.Dropdown(
                         list(range(1, layers + 1)), value=layers, label="Attention layer", min_width=120
@@ -185,11 +191,11 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
                         [ALL_HEADS, *map(str, range(1, heads + 1))], value=ALL_HEADS, label="Attention head",
                         min_width=120,
                     )
-    dark = gr.Checkbox(False, visible=False)
-    inputs = [key, layer, head, dark]
+    dark, width = gr.Checkbox(False, visible=False), gr.Number(0, visible=False)
+    inputs = [key, layer, head, dark, width]
     outputs = [strip, posteriorgram, attention, curves, saliency, crops, salient]
     settings: dict[str, Any] = {
-        "js": IS_DARK, "api_visibility": "private", "concurrency_id": "why", "concurrency_limit": 1,
+        "js": WINDOW, "api_visibility": "private", "concurrency_id": "why", "concurrency_limit": 1,
         "show_progress": "minimal",
     }
     for reading in after:
@@ -197,11 +203,22 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
     gr.on([layer.input, head.input], do.attention, inputs, [attention], **settings)
 
 
-def _picture(label: str, elem_id: str | None = None) -> gr.Image:
-    return gr.Image(
-        label=label, interactive=False, buttons=["fullscreen"], elem_classes="lr-picture", elem_id=elem_id,
-        min_width=320,
-    )
+def _picture(caption: str, elem_id: str) -> gr.Image:
+    """A picture below its caption: gradio's own label would lie over it."""
+    with gr.Column(min_width=320):
+        gr.HTML(f'<p class="lr-caption">{caption}</p>')
+        return gr.Image(
+            label=caption, show_label=False, interactive=False, buttons=["fullscreen"], elem_id=elem_id,
+            elem_classes="lr-picture", container=False,
+        )
+
+
+def _film(caption: str, elem_id: str) -> gr.Video:
+    with gr.Column(min_width=320):
+        gr.HTML(f'<p class="lr-caption">{caption}</p>')
+        return gr.Video(
+            label=caption, show_label=False, interactive=False, buttons=[], loop=True, height=300, elem_id=elem_id
+        )
 
 
 def _many_tab(do: Handlers, service: Service, options: Components) -> None:
@@ -235,10 +252,10 @@ def _api(do: Handlers, service: Service, video: gr.Video, options: Components) -
     with gr.Column(visible=False):
         speaker = gr.Textbox("auto", label="Speaker: auto, largest, or a number from 0, left to right")
         start, end = gr.Number(0, label="Start (seconds)"), gr.Number(0, label="End (seconds), 0: the video's end")
-        text, details = gr.Textbox(label="Text"), gr.JSON(label="Everything that is known")
+        text, details = gr.Textbox(label="Text"), gr.JSON(label="Details")
         files = gr.File(label="Videos or zip archives", file_count="multiple")
         captioned = gr.Checkbox(False, label="Captioned films too")
-        table, result = gr.JSON(label="Headers and one row per video"), gr.File(label="Zip with all outputs")
+        table, result = gr.JSON(label="Table"), gr.File(label="Results")
         one, many = gr.Button("transcribe"), gr.Button("batch")
     one.click(
         do.transcribe, [video, speaker, start, end, *options], [text, details], api_name="transcribe",

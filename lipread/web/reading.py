@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from lipread.errors import LipreadError
 from lipread.files import PathLike, inside
 from lipread.outputs import USUAL_FORMATS, write_outputs
 from lipread.pipeline import Clock, LipReader, Progress, watch_mouth
-from lipread.values import Array, MouthTrack, Transcript
+from lipread.values import FRAME_RATE_HZ, Array, MouthTrack, Transcript
 from lipread.video import VideoInfo
 from lipread.web.advice import advice_for
 from lipread.web.limits import Cancelled, Limits, check_duration, check_video
@@ -21,6 +22,7 @@ from lipread.web.trim import cut_video, part_wanted
 
 Tell = Callable[[float, str], None]  # (share done 0..1, what is being done)
 
+TELL_EVERY_S = 0.15
 VIDEO_SHARE = 0.9  # of the time, about, goes into finding the lips
 
 
@@ -98,16 +100,17 @@ def read_video(
 
 def _progress(tell: Tell | None, stop: threading.Event | None, limits: Limits, name: str) -> Progress:
     """A callback for the pipeline: passes on how far it is, and ends the work where nobody wants it or it gets long."""
-    calls = 0
+    calls, told_at = 0, 0.0
 
     def heard(stage: str, share: float) -> None:
-        nonlocal calls
+        nonlocal calls, told_at
         if stop is not None and stop.is_set():
             raise Cancelled
         if stage == "video":
             calls += 1
-            check_duration(calls / 25, limits, name)  # where the file did not state its length, or lied
-        if tell is not None:
+            check_duration(calls / FRAME_RATE_HZ, limits, name)  # where the file did not state its length, or lied
+        if tell is not None and (now := time.monotonic()) - told_at >= TELL_EVERY_S:
+            told_at = now
             tell(*_stage(stage, share))
 
     return heard

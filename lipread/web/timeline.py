@@ -28,6 +28,15 @@ def clock(seconds: float) -> str:
     return f"{tenths // 600}:{tenths % 600 // 10:02d}.{tenths % 10}"
 
 
+def text_html(text: str) -> str:
+    """The text, large; screen readers hear it when it comes."""
+    shown = escape(text) or '<span class="lr-faint">The words will stand here.</span>'
+    return (
+        '<section aria-label="What was said"><p class="lr-caption">What was said</p>'
+        f'<p class="lr-said" id="lr-said" aria-live="polite" data-text="{escape(text)}">{shown}</p></section>'
+    )
+
+
 def timeline_html(transcript: Transcript) -> str:
     """The words in their order as buttons, one row per stretch of speech, each drawn to its time."""
     if not transcript.words:

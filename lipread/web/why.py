@@ -15,7 +15,7 @@ from lipread.insight_plots import (
     saliency_figure,
     strip_picture,
 )
-from lipread.values import Array
+from lipread.values import CROP_SIDE_PX, Array
 from lipread.web.reading import Reading
 
 
@@ -32,13 +32,16 @@ class Why:
     saliency_film: Path
 
 
-def explain(reading: Reading, folder: Path, *, layer: int, head: int | None, dark: bool) -> Why | None:
+def explain(
+    reading: Reading, folder: Path, *, layer: int, head: int | None, dark: bool, width_px: int = 800
+) -> Why | None:
     """All pictures of a reading; None where no face was seen.
 
     Args:
         folder: where the films are written.
         layer, head: of the attention, from 0; head None is the mean of all.
         dark: for a dark page.
+        width_px: of the visitor's window.
     Raises: ConfigError: there is no such layer or head. OutputError: a film cannot be written.
     """
     track, transcript = reading.track, reading.transcript
@@ -49,7 +52,7 @@ def explain(reading: Reading, folder: Path, *, layer: int, head: int | None, dar
     crops_film(track, crops)
     saliency_film(insight, track, saliency)
     return Why(
-        strip=strip_picture(track, transcript, dark=dark),
+        strip=strip_picture(track, transcript, columns=columns_for(width_px), dark=dark),
         posteriorgram=rendered(posteriorgram_figure(insight, reading.reader.alphabet, dark=dark)),
         attention=attention_picture(insight, dark=dark),
         curves=rendered(curves_figure(insight, dark=dark)),
@@ -70,3 +73,8 @@ def attention_of(reading: Reading, *, layer: int, head: int | None, dark: bool) 
 def attention_picture(insight: Insight, *, dark: bool) -> Array:
     """RGB uint8."""
     return rendered(attention_figure(insight, dark=dark))
+
+
+def columns_for(width_px: int) -> int:
+    """How many mouths stand side by side in a window: as many as fit, without shrinking words below legibility."""
+    return max(6, min(15, (width_px - 80) // CROP_SIDE_PX))
