@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lipread.checkpoint import differences
 from lipread.config import EncoderConfig, make_config
 from lipread.errors import CheckpointError, DataError
 from lipread.files import PathLike, write_text, written_whole
@@ -176,13 +177,5 @@ def _published_state(file: Path, weights: Mapping[str, Tensor]) -> tuple[dict[st
 
 def _check_same(file: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Raises: CheckpointError: keys or sizes differ; the message shows how."""
-    problems = [f"missing {key}" for key in wanted if key not in state]
-    problems += [f"unknown {key}" for key in state if key not in wanted]
-    problems += [
-        f"{key} is {tuple(state[key].shape)}, wanted {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else "")
+    if shown := differences(state, wanted):
         raise CheckpointError(f"{file}: does not fit {CONFIG}: {shown}; get both from the same model")

@@ -131,7 +131,12 @@ def load_weights(network: LipNetwork, state: Mapping[str, Tensor], *, origin: st
 
 
 def _check_weights(origin: str, network: LipNetwork, state: Mapping[str, Tensor]) -> None:
-    wanted = network.state_dict()
+    if shown := differences(state, network.state_dict()):
+        raise CheckpointError(f"{origin}: does not fit this network: {shown}; use the preset it was trained with")
+
+
+def differences(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Keys and sizes of weights that are not as wanted, the first five; empty where all are."""
     problems = [f"missing {key}" for key in wanted if key not in state]
     problems += [f"unknown {key}" for key in state if key not in wanted]
     problems += [
@@ -139,9 +144,7 @@ def _check_weights(origin: str, network: LipNetwork, state: Mapping[str, Tensor]
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]
-    if problems:
-        shown = "; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise CheckpointError(f"{origin}: does not fit this network: {shown}; use the preset it was trained with")
+    return "; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else "")
 
 
 def _check_alphabet(origin: str, alphabet: Alphabet, config: NetworkConfig) -> None:

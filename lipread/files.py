@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and names that cannot lead out of their folder."""
+"""Files that are written whole or not at all, texts that are read, and names that cannot lead out of their folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lipread.errors import OutputError
+from lipread.errors import DataError, OutputError
 
 PathLike = str | os.PathLike[str]
 
@@ -45,6 +45,26 @@ def write_text(path: PathLike, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())  # a full disk may only show here
+
+
+def read_text(path: PathLike) -> str:
+    """A text file in UTF-8, with line ends as in Unix.
+
+    Raises: DataError: it cannot be read, is not UTF-8 text, or has no words.
+    """
+    try:
+        content = Path(path).read_bytes()
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {number}: is not UTF-8 ({error.reason}); save it as UTF-8 text") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); give a text file") from error
+    if (at := text.find("\0")) >= 0:
+        raise DataError(f"{path}, line {text.count(chr(10), 0, at) + 1}: has a zero byte; give a text file")
+    if not text.strip():
+        raise DataError(f"{path}: {'has no words' if content else 'is empty'}; write one sentence a line")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def inside(folder: PathLike, name: str) -> Path:

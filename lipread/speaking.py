@@ -30,7 +30,7 @@ class SeenFace:
     """Where a face was and how large, summed while a video is read.
 
     Attributes:
-        portrait: the face with some of what is around it, RGB uint8, to be told from other faces; None without a picture.
+        portrait: the face and a little around it, RGB uint8, to tell it from others; None without a picture.
     """
 
     frames: int = 0

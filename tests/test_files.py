@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lipread.errors import OutputError
-from lipread.files import inside, write_text, written_whole
+from lipread.errors import DataError, OutputError
+from lipread.files import inside, read_text, write_text, written_whole
 
 
 def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
@@ -48,3 +48,26 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(OutputError, match=r"talk\.txt cannot be written \(No space left"):
         write_text(tmp_path / "talk.txt", "words")
     assert os.listdir(tmp_path) == []
+
+
+def test_text_is_read_with_any_line_ends_and_mark(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"\xef\xbb\xbfeins\r\nzwei\rdr\xc3\xa4i\n")
+    assert read_text(file) == "eins\nzwei\ndräi\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"a\.txt: is empty; write one sentence a line"),
+        (b" \n\t\n", r"a\.txt: has no words"),
+        (b"one\ntwo \xff\n", r"a\.txt, line 2: is not UTF-8"),
+        (b"one\ntwo\nth\0ree", r"a\.txt, line 3: has a zero byte"),
+    ],
+)
+def test_what_is_no_text_is_one_sentence(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_text(tmp_path / "a.txt")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_text(tmp_path)

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from lipread.bert_folder import save_bert
 from lipread.config import Config, EncoderConfig, make_config
 from lipread.errors import ConfigError, DataError, TrainingError
-from lipread.files import PathLike, write_text, written_whole
+from lipread.files import PathLike, write_text
 from lipread.model.bert import BertLanguageModel
 from lipread.training.samples import IGNORED, Corpus, SampleBatch, SampleMaker, hold_out, read_documents
 from lipread.training.schedule import parameter_groups
+from lipread.training.state import write_state
 from lipread.wordpiece import WordPiece
 
 STATE, RECORD = "training.pt", "training.json"  # in the folder: to go on (while it trains), and what was done
@@ -265,11 +266,7 @@ def _save(run: _Run, path: Path) -> None:
         "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict(), "fingerprint": run.fingerprint,
         "step": run.step,
     }
-    with written_whole(path) as temporary:
-        try:
-            torch.save(whole, temporary)
-        except RuntimeError as error:  # how torch says that the disk is full
-            raise OSError(str(error).splitlines()[0]) from error
+    write_state(path, whole)
 
 
 def _load(run: _Run, path: Path, device: torch.device) -> None:

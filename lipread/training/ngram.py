@@ -16,14 +16,13 @@ import gzip
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from lipread.decoding.lm import BEGIN, END, SPACE, UNKNOWN, Unit, split_sentence
 from lipread.errors import ConfigError, DataError
-from lipread.files import PathLike, written_whole
+from lipread.files import PathLike, read_text, written_whole
 
 ORDERS = range(1, 6)
 UNITS: tuple[Unit, ...] = ("word", "char")
@@ -138,23 +137,7 @@ def read_sentences(paths: Sequence[PathLike]) -> list[str]:
 
     Raises: DataError: a file cannot be read, is not UTF-8 text, or has no words.
     """
-    sentences: list[str] = []
-    for path in paths:
-        try:
-            content = Path(path).read_bytes()
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            number = content.count(b"\n", 0, error.start) + 1
-            raise DataError(f"{path}, line {number}: is not UTF-8 ({error.reason}); save it as UTF-8 text") from error
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}); give a text file") from error
-        if (at := text.find("\0")) >= 0:
-            raise DataError(f"{path}, line {text.count(chr(10), 0, at) + 1}: has a zero byte; give a text file")
-        lines = [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
-        if not lines:
-            raise DataError(f"{path}: {'has no words' if content else 'is empty'}; write one sentence a line")
-        sentences += lines
-    return sentences
+    return [line for path in paths for line in read_text(path).split("\n") if line.strip()]
 
 
 def _encode(sentences: Iterable[str], unit: Unit) -> tuple[tuple[str, ...], Rows, int]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lipread.errors import DataError
-from lipread.files import PathLike
+from lipread.files import PathLike, read_text
 from lipread.wordpiece import NO_WORD, SPECIAL, WordPiece, fitting
 
 BLOCK_SENTENCES = 64
@@ -51,24 +50,12 @@ def read_documents(paths: Sequence[PathLike]) -> list[Document]:
 
 def _read_blocks(path: PathLike) -> list[Document]:
     """What stands between empty lines in a file."""
-    try:
-        content = Path(path).read_bytes()
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {number}: is not UTF-8 ({error.reason}); save it as UTF-8 text") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); give a text file") from error
-    if (at := text.find("\0")) >= 0:
-        raise DataError(f"{path}, line {text.count(chr(10), 0, at) + 1}: has a zero byte; give a text file")
     blocks: list[Document] = [[]]
-    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+    for line in read_text(path).split("\n"):
         if line.strip():
             blocks[-1].append(line.strip())
         elif blocks[-1]:
             blocks.append([])
-    if not blocks[0]:
-        raise DataError(f"{path}: {'has no words' if content else 'is empty'}; write one sentence a line")
     return [block for block in blocks if block]
 
 

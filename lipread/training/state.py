@@ -79,6 +79,11 @@ def save_state(state: State, path: Path) -> None:
         "step": state.step,
         "best": state.best,
     }
+    write_state(path, whole)
+
+
+def write_state(path: Path, whole: dict[str, Any]) -> None:
+    """Write tensors and numbers by name, whole or not at all. Raises: OutputError: it cannot be written."""
     with written_whole(path) as temporary:
         try:
             torch.save(whole, temporary)
