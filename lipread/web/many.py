@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +19,7 @@ from lipread.web.limits import Cancelled, Limits, check_count
 from lipread.web.reading import Reading, Tell, read_video, write_film
 
 CHUNK = 1 << 20
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 RESULT_ZIP = "lipread-results.zip"
 HEADERS = ("file", "state", "text", "confidence", "seconds")
 WAITING, READING, DONE, EMPTY, FAILED = "waiting", "reading …", "read", "nothing said", "failed"
@@ -66,7 +69,7 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
 
 
 def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits: Limits) -> int:
-    """Unpack the videos of one archive -> bytes that may still be unpacked."""
+    """Unpack the videos of one archive -> bytes that may still be unpacked; a damaged video fails alone."""
     found = 0
     try:
         with zipfile.ZipFile(archive) as bundle:
@@ -77,29 +80,35 @@ def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits:
                 found += 1
                 check_count(len(rows) + 1, limits)
                 shown = "/".join(part for part in name.parts if part not in ("..", ".", "/") and ":" not in part)
-                shown = shown or f"video{name.suffix}"
-                if item.flag_bits & 1:
-                    rows.append(Row(shown, None, FAILED, "the archive's files have a password; pack them without one"))
-                    continue
-                target = folder / f"{found}{name.suffix.lower()}"  # ours, whatever the archive calls it
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with bundle.open(item) as source, open(target, "wb") as out:
-                    while block := source.read(CHUNK):
-                        left -= len(block)
-                        if left < 0:
-                            raise DataError(
-                                f"{archive.name} unpacks to more than the {limits.unpacked_mb} MB that are taken; "
-                                "send fewer videos"
-                            )
-                        out.write(block)
-                rows.append(Row(shown, target))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError) as error:
-        if found and rows and isinstance(error, zipfile.BadZipFile):
-            rows.append(Row(archive.name, None, FAILED, f"the archive is damaged ({error}); pack it again"))
-            return left
+                row = Row(shown or f"video{name.suffix}", folder / f"{found}{name.suffix.lower()}")  # a name of ours
+                rows.append(row)
+                try:
+                    left = _unpack_member(bundle, item, row, left)
+                except DAMAGED as error:
+                    locked = bool(item.flag_bits & 1)
+                    why = "has a password; pack it without one" if locked else f"is damaged ({error}); pack it again"
+                    row.path, row.state, row.text = None, FAILED, f"{row.name} {why}"
+                if left < 0:
+                    raise DataError(
+                        f"{archive.name} unpacks to more than the {limits.unpacked_mb} MB that are taken; send fewer "
+                        "videos"
+                    )
+    except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"{archive.name}: the archive cannot be unpacked ({error}); pack it again") from error
     if not found:
         raise DataError(f"{archive.name} holds no video; pack mp4, mov, webm, … files")
+    return left
+
+
+def _unpack_member(bundle: zipfile.ZipFile, item: zipfile.ZipInfo, row: Row, left: int) -> int:
+    """Write one video -> bytes that may still be unpacked; below 0 it stopped before it wrote too much."""
+    assert row.path is not None
+    row.path.parent.mkdir(parents=True, exist_ok=True)
+    with bundle.open(item) as source, open(row.path, "wb") as out:
+        while left >= 0 and (block := source.read(CHUNK)):
+            left -= len(block)
+            if left >= 0:
+                out.write(block)
     return left
 
 

@@ -1,0 +1,273 @@
+"""A real server, spoken to by gradio's own client and by plain HTTP: results, limits, secrets, many at once."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import media
+from conftest import ROOT
+from lipread.video import read_frames
+from web_server import Server, running
+
+gradio_client = pytest.importorskip("gradio_client", reason="the app's packages are absent: pip install 'lipread[app]'")
+handle_file = gradio_client.handle_file
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short drawn clip."""
+    from lipread.drawn import draw_video
+
+    path = tmp_path_factory.mktemp("drawn") / "drawn.mp4"
+    draw_video(path, "bin blue now", 0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Any:
+    return gradio_client.Client(server.url, verbose=False)
+
+
+def get(url: str, **headers: str) -> tuple[int, str, dict[str, str]]:
+    """Status, text and headers, without following anything or tidying the path."""
+    host, _, path = url.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host, timeout=30)
+    connection.request("GET", "/" + path, headers=headers)
+    answer = connection.getresponse()
+    found = answer.status, answer.read().decode("utf-8", "replace"), {k.lower(): v for k, v in answer.getheaders()}
+    connection.close()
+    return found
+
+
+def test_health(server: Server) -> None:
+    assert server.health().items() >= {"status": "ok", "model": "small"}.items()
+
+
+def test_transcribe(client: Any, drawn: Path) -> None:
+    text, details = client.predict(handle_file(str(drawn)), api_name="/transcribe")
+    assert details["text"] == text
+    assert (details["source"], details["model"], details["search"]) == ("drawn.mp4", "small", "greedy")
+    assert details["face_share"] == 1.0
+    words = [word["word"] for segment in details["segments"] for word in segment["words"]]
+    assert " ".join(words) == text
+    assert set(details["stage_seconds"]) == {"video", "landmarks", "mouth", "network", "decoding"}
+    again, grammar = client.predict(
+        video=handle_file(str(drawn)), decoder="grammar", nbest=3, start=0, end=1.0, api_name="/transcribe"
+    )
+    assert (grammar["search"], grammar["duration"]) == ("grammar grid", 1.0)
+    assert all(len(each["nbest"]) <= 3 for each in grammar["utterances"])
+    assert again == grammar["text"]
+
+
+def test_the_same_words_from_the_api_the_batch_and_python(client: Any, drawn: Path) -> None:
+    import lipread
+
+    text, details = client.predict(handle_file(str(drawn)), lm="grid-ngram", api_name="/transcribe")
+    table, packed = client.predict([handle_file(str(drawn))], lm="grid-ngram", api_name="/batch")
+    assert [row[2] for row in table["rows"]] == [text or details["reason"]]
+    direct = lipread.load_model("small", "cpu", lm="grid-ngram").transcribe(drawn)
+    assert (direct.text, direct.raw_text) == (text, details["raw_text"])
+    with zipfile.ZipFile(packed) as bundle:
+        assert json.loads(bundle.read("drawn.json"))["text"] == text
+        assert " ".join(bundle.read("drawn.txt").decode().split()) == text
+
+
+def test_batch_of_good_and_bad(client: Any, drawn: Path, tmp_path: Path) -> None:
+    text_file = media.touch(tmp_path / "notes.mp4", "not a video")
+    bundle = tmp_path / "more.zip"
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.write(drawn, "../../up/drawn.mp4")
+    table, packed = client.predict([handle_file(str(each)) for each in (drawn, text_file, bundle)], api_name="/batch")
+    assert [(row[0], row[1] == "failed") for row in table["rows"]] == (
+        [("drawn.mp4", False), ("notes.mp4", True), ("up/drawn.mp4", False)]
+    )
+    with zipfile.ZipFile(packed) as results:
+        names = set(results.namelist())
+        rows = list(csv.reader(io.StringIO(results.read("results.tsv").decode()), delimiter="\t"))
+    assert {"drawn.srt", "up/drawn.srt", "results.tsv"} <= names
+    assert rows[0] == table["headers"]
+    assert rows[1:] == table["rows"]
+
+
+def test_errors_are_sentences_without_paths(client: Any, drawn: Path, tmp_path: Path, server: Server) -> None:
+    for arguments, said in (
+        ((handle_file(str(media.touch(tmp_path / "notes.mp4", "not a video"))),), "notes.mp4"),
+        ((handle_file(str(drawn)), "7"), "there is no face 7"),
+        ((handle_file(str(drawn)), "loudest"), "'loudest'"),
+        ((handle_file(str(drawn)), "auto", 5.0, 4.0), "the end, 4 s, must be"),
+    ):
+        with pytest.raises(Exception, match=said) as error:
+            client.predict(*arguments, api_name="/transcribe")
+        assert str(server.temporary) not in str(error.value)
+    with pytest.raises(Exception, match=r"secret|choices"):
+        client.predict(handle_file(str(drawn)), lm="secret/lm", api_name="/transcribe")
+
+
+def test_only_two_endpoints_are_shown_and_typed(client: Any) -> None:
+    api = client.view_api(return_format="dict", print_info=False)
+    assert set(api["named_endpoints"]) == {"/transcribe", "/batch"}
+    assert api["unnamed_endpoints"] == {}
+    parameters = {each["parameter_name"]: each for each in api["named_endpoints"]["/transcribe"]["parameters"]}
+    assert list(parameters)[:4] == ["video", "speaker", "start", "end"]
+    assert parameters["video"]["python_type"]["type"] == "filepath"
+    assert "grammar" in parameters["decoder"]["python_type"]["type"]
+    assert parameters["decoder"]["parameter_default"] == "automatic"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd", "../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2Fetc%2Fpasswd", "pyproject.toml",
+        str(ROOT / "pyproject.toml"), str(ROOT / "lipread" / "weights" / "small.md"), "http://127.0.0.1:1/x",
+        "https://example.com/x.mp4", "//example.com/x", "file:///etc/passwd", "/proc/self/environ",
+    ],
+)
+def test_no_path_outside_is_readable(server: Server, path: str) -> None:
+    status, text, _ = get(f"{server.url}gradio_api/file={path}")
+    assert status in (403, 404), text[:200]
+    assert "root:" not in text
+
+
+def test_requests_cannot_name_files_or_addresses(server: Server, client: Any, tmp_path: Path) -> None:
+    secret = media.touch(tmp_path / "secret.mp4", "secret")
+    kind = {"_type": "gradio.FileData"}
+    for path in (str(secret), "/etc/passwd", "http://127.0.0.1:1/x.mp4", server.url + "health"):
+        with pytest.raises(Exception) as error:
+            client.predict({"path": path, "meta": kind}, api_name="/transcribe")
+        assert "root:" not in str(error.value)
+        assert "status" not in str(error.value)
+
+
+def test_nothing_on_the_page_comes_from_elsewhere(server: Server) -> None:
+    status, page, headers = get(server.url)
+    assert status == 200
+    assert "default-src 'self'" in headers["content-security-policy"]
+    _, theme, _ = get(server.url + "theme.css")
+    for text in (page, theme):
+        for loader in ("fonts.googleapis", "fonts.gstatic", "cdnjs", "jsdelivr", "unpkg", "@import", "huggingface.co"):
+            assert loader not in text.replace("https://huggingface.co/spaces", "")
+
+
+def test_folders_of_requests_are_gone_whatever_happened(server: Server, client: Any, drawn: Path, tmp_path: Path) -> None:
+    client.predict(handle_file(str(drawn)), end=0.5, api_name="/transcribe")
+    with pytest.raises(Exception, match="notes"):
+        client.predict(handle_file(str(media.touch(tmp_path / "notes.mp4", "no"))), api_name="/transcribe")
+    client.predict([handle_file(str(drawn))], api_name="/batch")
+    server.wait_until_idle()
+    assert server.folders() == []
+
+
+def clips_of_many_lengths(drawn: Path, folder: Path, count: int) -> list[Path]:
+    """The first 10, 13, 16, ... frames of a clip: each has a duration that no other has."""
+    with read_frames(drawn) as frames:
+        images = [frame.image for frame in frames]
+    return [
+        media.write_video(folder / f"person-{number}.mp4", images[: 10 + 3 * number]) for number in range(count)
+    ]
+
+
+def test_eight_at_once_each_get_their_own(server: Server, drawn: Path, tmp_path: Path) -> None:
+    clips = clips_of_many_lengths(drawn, tmp_path, 8)
+    barrier = threading.Barrier(8)
+
+    def visit(clip: Path) -> tuple[str, dict[str, Any]]:
+        own = gradio_client.Client(server.url, verbose=False)
+        barrier.wait(60)
+        answer: tuple[str, dict[str, Any]] = own.predict(handle_file(str(clip)), api_name="/transcribe")
+        return answer
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(visit, clips))
+    for number, (clip, (text, details)) in enumerate(zip(clips, answers, strict=True)):
+        assert details["source"] == clip.name
+        assert details["duration"] == pytest.approx((10 + 3 * number) / 25)
+        assert details["text"] == text
+
+
+@pytest.mark.slow
+def test_memory_is_flat(server: Server, drawn: Path, tmp_path: Path) -> None:
+    (clip,) = clips_of_many_lengths(drawn, tmp_path, 1)
+    requests = int(os.environ.get("LIPREAD_TEST_REQUESTS", "60"))
+
+    def send(count: int) -> float:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: gradio_client.Client(server.url, verbose=False).predict(
+                handle_file(str(clip)), api_name="/transcribe"), range(count)))
+        return server.rss_mb()
+
+    before = send(requests // 3)
+    after = send(requests - requests // 3)
+    assert after - before < 60, f"{before:.0f} MB after a third, {after:.0f} MB after all {requests}"
+
+
+# ---- how it is started
+
+
+def failing(*arguments: str, **environment: str) -> tuple[int, str]:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "app.py"), "--no-examples", *arguments], cwd=ROOT, capture_output=True, text=True,
+        timeout=120, env=os.environ | environment, check=False,
+    )
+    return run.returncode, run.stderr
+
+
+def test_wrong_starts_are_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = failing("--port", port)
+        assert code == 2
+        assert said.startswith(f"lipread: error: 127.0.0.1:{port} cannot be listened on (Address already in use)")
+    code, said = failing("--port", "0", "--model", "huge")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "model 'huge' is not known; bundled:" in said
+    code, said = failing("--port", "0", LIPREAD_USER="anna", LIPREAD_PASSWORD="")
+    assert code == 2
+    assert "LIPREAD_USER is set and LIPREAD_PASSWORD is not" in said
+    assert failing("--port", "99999")[0] == 2
+
+
+def test_password_root_path_and_a_clean_end(drawn: Path) -> None:
+    secrets = {"LIPREAD_USER": "anna", "LIPREAD_PASSWORD": "correct horse"}
+    with running("--root-path", "/lips", environment=secrets) as server:
+        assert server.health()["status"] == "ok"
+        for path in ("config", "gradio_api/info", "gradio_api/file=x"):
+            assert get(server.url + path)[0] == 401
+        upload = urllib.request.Request(server.url + "gradio_api/upload", data=b"x", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(upload, timeout=30)
+        assert refused.value.code == 401
+        status, page, _ = get(server.url, **{"X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https"})
+        assert status == 200
+        assert "lips" in page
+        with pytest.raises(Exception, match=r"(?i)auth|login|credential|401"):
+            gradio_client.Client(server.url, auth=("anna", "wrong"), verbose=False)
+        client = gradio_client.Client(server.url, auth=("anna", "correct horse"), verbose=False)
+        assert client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        assert list(server.temporary.glob("lipread-app-*"))
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(30)
+        assert list(server.temporary.glob("lipread-app-*")) == []

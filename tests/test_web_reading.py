@@ -1,0 +1,173 @@
+"""One upload from file to reading: limits, parts, names that visitors know, cancelling, advice."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import media
+from lipread.errors import ConfigError, VideoError
+from lipread.values import MouthTrack, Transcript
+from lipread.video import VideoInfo, probe, read_frames
+from lipread.web.advice import advice_for
+from lipread.web.limits import Cancelled, Limits, check_duration, check_video
+from lipread.web.reading import read_video, write_files, write_film
+from lipread.web.trim import cut_video, part_wanted
+from test_pipeline import teller
+from test_web_timeline import transcript
+
+
+def film(path: Path, frames: int = 100, **options: object) -> Path:
+    return media.write_video(path, (media.numbered(n) for n in range(frames)), **options)  # type: ignore[arg-type]
+
+
+def numbers(path: Path) -> list[int]:
+    with read_frames(path) as frames:
+        return [media.number_in(frame.image) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "first", "last"),
+    [(1.0, 2.0, 25, 49), (0.0, 0.4, 0, 9), (3.0, None, 75, 99), (0.5, 99.0, 13, 99), (2.0, 2.01, 50, 50)],
+)
+def test_a_part_is_exact_to_the_frame(
+    tmp_path: Path, start_s: float, end_s: float | None, first: int, last: int
+) -> None:
+    cut_video(film(tmp_path / "in.mp4"), tmp_path / "out.mp4", start_s, end_s)
+    assert numbers(tmp_path / "out.mp4") == list(range(first, last + 1))
+
+
+def test_a_part_keeps_its_sound_in_step(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mp4", sound=media.click(2.5, 4.0, 16_000))
+    cut_video(source, tmp_path / "out.mp4", 2.0, 3.5)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        pieces = [
+            (float(frame.pts * frame.time_base) + np.arange(frame.samples) / frame.sample_rate, frame.to_ndarray()[0])
+            for frame in container.decode(audio=0)
+        ]
+    times, sound = (np.concatenate(each) for each in zip(*pieces, strict=True))
+    assert times[np.abs(sound).argmax()] == pytest.approx(0.5, abs=0.05)
+    assert times[-1] == pytest.approx(1.5, abs=0.15)
+
+
+def test_parts_that_make_no_sense(tmp_path: Path) -> None:
+    assert part_wanted(0, 0) is part_wanted(None, None) is None
+    assert part_wanted(1, 0) == (1.0, None)
+    assert part_wanted(None, 2) == (0.0, 2.0)
+    for start_s, end_s in ((2, 1), (1, 1.1), (-1, 0), (0, float("nan")), (float("inf"), 0)):
+        with pytest.raises(ConfigError, match=r"start|end"):
+            part_wanted(start_s, end_s)
+    with pytest.raises(VideoError, match="ends before 9 s"):
+        cut_video(film(tmp_path / "in.mp4", 30), tmp_path / "out.mp4", 9.0, None)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_limits_are_told_with_what_to_do(tmp_path: Path) -> None:
+    path = film(tmp_path / "long.mp4")
+    assert check_video(path, Limits(duration_s=4), "long.mp4").duration_s == 4.0
+    with pytest.raises(VideoError, match=r"my\.mp4 is 4 s long, and this page reads up to 2 s; choose a part"):
+        check_video(path, Limits(duration_s=2), "my.mp4")
+    with pytest.raises(VideoError, match=r"^text\.mp4"):
+        check_video(media.touch(tmp_path / "text.mp4"), Limits(), "text.mp4")
+    check_duration(2.4, Limits(duration_s=2), "x")
+
+
+def test_a_length_that_the_file_does_not_state_is_noticed_while_reading(tmp_path: Path) -> None:
+    path = film(tmp_path / "raw.h264", 100)  # no container: no length
+    assert probe(path).duration_s is None
+    with pytest.raises(VideoError, match=r"raw\.h264 is 3 s long, and this page reads up to 2 s"):
+        read_video(teller(), path, tmp_path, limits=Limits(duration_s=2))
+
+
+def test_a_part_of_a_video_that_is_too_long_is_read(tmp_path: Path) -> None:
+    path = film(tmp_path / "long.mp4")
+    told: list[tuple[float, str]] = []
+    reading = read_video(
+        teller(), path, tmp_path / "work", limits=Limits(duration_s=2), start_s=1.0, end_s=2.0,
+        tell=lambda share, what: told.append((share, what)),
+    )
+    assert reading.transcript.duration_s == 1.0
+    assert reading.name == "long"
+    assert "Cutting" in told[0][1]
+    with pytest.raises(VideoError, match="is 3 s long"):
+        read_video(teller(), path, tmp_path / "work", limits=Limits(duration_s=2), start_s=0.5, end_s=3.5)
+
+
+def test_files_bear_the_name_of_the_upload_and_no_path(tmp_path: Path) -> None:
+    (tmp_path / "secret-folder").mkdir()
+    path = film(tmp_path / "secret-folder" / "My talk.mp4", 30)
+    reading = read_video(teller(), path, tmp_path / "work", limits=Limits())
+    written = write_files(reading, tmp_path / "out")
+    assert [path.name for path in written] == [f"My talk.{suffix}" for suffix in ("txt", "srt", "vtt", "tsv", "json")]
+    assert "secret-folder" not in (tmp_path / "out" / "My talk.json").read_text()
+    assert probe(write_film(reading, tmp_path / "out")).duration_s == pytest.approx(1.2)
+    with pytest.raises(VideoError) as error:
+        read_video(teller(), media.touch(tmp_path / "secret-folder" / "t.mp4"), tmp_path / "work", limits=Limits())
+    assert "secret-folder" not in str(error.value)
+
+
+def test_cancelled_at_the_next_frame(tmp_path: Path) -> None:
+    stop, heard = threading.Event(), []
+
+    def tell(share: float, what: str) -> None:
+        heard.append(share)
+        stop.set()
+
+    with pytest.raises(Cancelled):
+        read_video(teller(), film(tmp_path / "in.mp4"), tmp_path, limits=Limits(), tell=tell, stop=stop)
+    assert len(heard) == 1
+    assert heard[0] < 0.5
+
+
+# ---- advice
+
+
+def track(level: float = 120, spread: float = 30, *, present: float = 1.0, eye_px: float = 35.0) -> MouthTrack:
+    rng = np.random.default_rng(0)
+    crops = np.clip(rng.normal(level, spread, (100, 96, 96)), 0, 255).astype(np.uint8)
+    return MouthTrack(crops, np.zeros((100, 9, 2), np.float32), np.arange(100) < 100 * present, eye_px=eye_px)
+
+
+GOOD = VideoInfo("talk.mp4", 640, 480, 4.0, 25.0, False)
+SURE = replace(transcript(("bin", 0.0, 0.5, 0.9)), confidence=0.9)
+
+
+def test_a_video_like_the_training_gets_no_advice() -> None:
+    assert advice_for(SURE, track(), GOOD) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "seen", "info", "word"),
+    [
+        (SURE, track(20, 5), GOOD, "dark"),
+        (SURE, track(245, 5), GOOD, "overexposed"),
+        (SURE, track(120, 3), GOOD, "contrast"),
+        (SURE, track(eye_px=14), GOOD, "rather small"),
+        (SURE, track(present=0.5), GOOD, "only 50%"),
+        (SURE, track(), replace(GOOD, frame_rate_hz=15.0), "15 pictures per second"),
+        (replace(SURE, confidence=0.3), track(), GOOD, "unsure"),
+        (SURE, track(present=0.0), GOOD, "No face was found"),
+    ],
+)
+def test_what_is_odd_is_named(said: Transcript, seen: MouthTrack, info: VideoInfo, word: str) -> None:
+    (sentence,) = advice_for(said, seen, info)
+    assert word in sentence
+    assert sentence.endswith(".")
+
+
+def test_phones_and_films_get_no_advice_about_their_rate() -> None:
+    for rate in (None, 23.976, 24.0, 29.97, 30.0, 60.0):
+        assert advice_for(SURE, track(), replace(GOOD, frame_rate_hz=rate)) == ()
+
+
+def test_real_and_drawn_light_is_good_light(grid_dir: Path, tmp_path: Path) -> None:
+    from lipread.pipeline import watch_mouth
+
+    clip = sorted((grid_dir / "clips").glob("s1_*.mp4"))[0]
+    assert advice_for(SURE, watch_mouth(clip).track, probe(clip)) == ()
+
