@@ -41,7 +41,8 @@ def test_archives_cannot_lead_out_of_their_folder(tmp_path: Path) -> None:
 
 
 def test_only_videos_are_unpacked(tmp_path: Path) -> None:
-    members = {"notes.txt": b"x", "__MACOSX/._talk.mp4": b"x", ".hidden.mp4": b"x", "talk.captioned.mp4": b"x", "d/": b""}
+    names = ("notes.txt", "__MACOSX/._talk.mp4", ".hidden.mp4", "talk.captioned.mp4", "d/")
+    members = dict.fromkeys(names, b"x")
     with pytest.raises(DataError, match=r"a\.zip holds no video"):
         unpack([archive(tmp_path / "a.zip", members)], tmp_path / "in", LIMITS)
     rows = unpack([archive(tmp_path / "b.zip", members | {"talk.mp4": b"y"})], tmp_path / "in", LIMITS)

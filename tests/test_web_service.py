@@ -41,7 +41,8 @@ def test_every_choice_of_the_page_makes_a_search(service: Service) -> None:
             else:
                 config = options.config()
                 assert config.lm == (None if lm == NO_LM else lm)
-                assert config.chosen_decoder == (decoder if decoder != "automatic" else ("beam" if config.lm else "greedy"))
+                automatic = "beam" if config.lm else "greedy"
+                assert config.chosen_decoder == (automatic if decoder == "automatic" else decoder)
     assert Options(decoder="grammar").config().grammar in grammars()
     assert "grid" in grammars()
 

@@ -50,8 +50,8 @@ def transcript(*words: tuple[str, float, float, float], raw: str | None = None, 
     utterances = (Utterance(0.0, 3.0, text, text if raw is None else raw, (best, Hypothesis("other", -3, -3))),)
     return Transcript(
         text=text, segments=segments, duration_s=3.0, face_share=1.0, confidence=0.5 if said else 0.0,
-        utterances=utterances if said else (), reason=None if said else "the lips hardly move", model="m", search=search,
-        stage_s={"video": 0.5, "network": 0.25},
+        utterances=utterances if said else (), reason=None if said else "the lips hardly move", model="m",
+        search=search, stage_s={"video": 0.5, "network": 0.25},
     )
 
 

@@ -58,6 +58,7 @@ def serve(
         `load_model`. MissingDependencyError: gradio is absent.
     """
     check_credentials(user, password)
+    root_path = check_root_path(root_path)
     listening = listen(host, port)
     shown = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{listening.getsockname()[1]}"
     with listening, tempfile.TemporaryDirectory(prefix="lipread-app-") as folder:
@@ -76,7 +77,7 @@ def serve(
             raise MissingDependencyError(f"{error}; the app needs gradio: pip install 'lipread[app]'") from error
         print(f"lipread: {shown}{root_path or '/'}  (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(
-            app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=GRACE_S, proxy_headers=True
+            app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True
         )
         uvicorn.Server(config).run(sockets=[listening])
         tempfile.tempdir = None
@@ -110,6 +111,7 @@ def make_app(
     warmed = threading.Event()
     add_routes(app, service, warmed)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(WithoutPrefix, prefix=root_path)
     page.state_session_capacity = SESSIONS
     gr.mount_gradio_app(
         app, page, path="/", root_path=root_path or None, auth=(user, password) if user and password else None,
@@ -136,7 +138,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise ConfigError(f"{host}:{port} cannot be listened on ({reason}); choose another --port or --host") from error
 
 
@@ -184,6 +186,29 @@ class SafeHeaders:
             await send(message)
 
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class WithoutPrefix:
+    """Takes the path of the proxy off requests that still have it, so that proxies may or may not strip it."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], prefix: str) -> None:
+        self.app, self.prefix = app, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        path = scope.get("path", "")
+        if self.prefix and (path == self.prefix or path.startswith(self.prefix + "/")):
+            raw = scope.get("raw_path") or path.encode()
+            scope = {**scope, "path": path[len(self.prefix) :] or "/", "raw_path": raw[len(self.prefix) :] or b"/"}
+        await self.app(scope, receive, send)
+
+
+def check_root_path(root_path: str) -> str:
+    """The path without a slash at its end. Raises: ConfigError: it is no path."""
+    path = root_path.rstrip("/")
+    if path and (not path.startswith("/") or "//" in path or any(sign in path for sign in "?#% ")):
+        raise ConfigError(f"root path {root_path!r} is no path; give one such as /lipread")
+    return path
 
 
 def warm_up(service: Service, clips: Sequence[Path], folder: Path, warmed: threading.Event) -> None:

@@ -1,0 +1,292 @@
+"""The page in headless Chromium, as people use it. Nothing may be fetched from anywhere but the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pysubs2
+import pytest
+
+import media
+from lipread.video import read_frames
+from web_server import Server, running
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+CHROMIUM = os.environ.get("LIPREAD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+WAIT_MS = 60_000
+DONE = ".lr-word, .lr-reason, .lr-failed"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn clip."""
+    from lipread.drawn import draw_video
+
+    path = tmp_path_factory.mktemp("drawn") / "drawn head.mp4"
+    draw_video(path, "place blue now", 0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(drawn: Path) -> Iterator[Server]:
+    with running(examples=[drawn] * 3) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: install the package chromium, or name it by LIPREAD_CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS.split())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """Opens pages; in the end nothing was asked of another address, and no script failed."""
+    contexts, elsewhere, failures = [], [], []
+
+    def note(request: Any) -> None:
+        if not request.url.startswith((server.url, "data:", "blob:")):
+            elsewhere.append(request.url)
+
+    def opened(width: int = 1280, height: int = 900, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **options)
+        context.set_default_timeout(WAIT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", note)
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(server.url)
+        page.wait_for_selector("#lr-read")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+    assert failures == []
+
+
+def upload(page: Any, video: Path) -> None:
+    if page.locator("#lr-input video").count():
+        page.locator("#lr-input").get_by_role("button", name="Clear").click()
+    page.set_input_files("#lr-input input[type=file]", str(video))
+    page.wait_for_selector("#lr-input video", state="attached")
+
+
+def read(page: Any, video: Path) -> str:
+    """Upload, read, and wait for the text."""
+    upload(page, video)
+    page.click("#lr-read")
+    page.wait_for_selector(DONE)
+    return text_of(page)
+
+
+def text_of(page: Any) -> str:
+    return str(page.get_attribute("#lr-said", "data-text"))
+
+
+def overflow_px(page: Any) -> int:
+    """How much wider the page is than its window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+AUDIT = (Path(__file__).parent / "audit.js").read_text(encoding="utf-8")
+
+
+def audited(page: Any) -> None:
+    """Every control has a name, every text the contrast of WCAG AA, and nothing sticks out."""
+    found = page.evaluate(AUDIT)
+    assert found["nameless"] == []
+    assert found["contrast"] == []
+    assert overflow_px(page) <= 0
+
+
+@pytest.mark.parametrize("kind", ["drawn", "real"])
+def test_read_play_and_take_home(
+    kind: str, open_page: Callable[..., Any], drawn: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    clip = drawn
+    if kind == "real":
+        clip = sorted((request.getfixturevalue("grid_dir") / "clips").glob("s1_*.mp4"))[0]
+    page = open_page()
+    text = read(page, clip)
+    words = page.locator(".lr-word .lr-text").all_text_contents()
+    assert text
+    assert " ".join(words) == text == page.inner_text("#lr-said")
+    page.wait_for_selector("#lr-file-film:not([disabled])")
+
+    last = page.locator(".lr-word").last
+    start_s = float(last.get_attribute("data-start"))
+    last.click()
+    page.wait_for_function(f"document.querySelector('#lr-film video').currentTime >= {start_s} - 0.05")
+    assert page.evaluate("document.querySelector('#lr-film video').currentTime") < start_s + 1.5
+
+    with page.expect_download() as download:
+        page.click("#lr-file-srt")
+    assert download.value.suggested_filename == f"{clip.stem}.srt"
+    download.value.save_as(tmp_path / "said.srt")
+    subtitles = pysubs2.load(str(tmp_path / "said.srt"))
+    assert " ".join(event.plaintext for event in subtitles).split() == words
+    assert subtitles[0].start == round(1000 * float(page.locator(".lr-word").first.get_attribute("data-start")))
+    with page.expect_download() as download:
+        page.click("#lr-file-film")
+    download.value.save_as(tmp_path / "film.mp4")
+    with read_frames(tmp_path / "film.mp4") as film, read_frames(clip) as source:
+        assert film.info.duration_s == pytest.approx(source.info.duration_s, abs=0.05)
+
+    page.click("#lr-why > button")
+    for name in ("strip", "saliency", "curves", "posteriorgram", "attention"):
+        picture = page.locator(f"#lr-{name} img")
+        picture.scroll_into_view_if_needed()
+        page.wait_for_function(f"document.querySelector('#lr-{name} img').naturalWidth > 300")
+        assert picture.get_attribute("alt")
+    audited(page)
+
+
+def test_an_example_is_read_with_a_language_model(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.locator(".gallery button, .examples button, [data-testid='dataset'] button, .gallery-item").first.click()
+    page.wait_for_selector("#lr-input video", state="attached")
+    page.click("button.label-wrap:has-text('Advanced')")
+    page.get_by_label("Language model", exact=True).click()
+    page.get_by_role("option", name="grid-ngram").click()
+    page.wait_for_selector("text=Weight of the language model")
+    page.click("#lr-read")
+    page.wait_for_selector(DONE)
+    page.wait_for_selector("#lr-changes .lr-changes")
+    page.click("button.label-wrap:has-text('Other readings')")
+    rows = page.locator("#lr-nbest tbody tr")
+    assert 2 <= rows.count() <= 5
+    assert rows.first.locator("th").inner_text() == text_of(page)
+    scores = [float(text) for text in page.locator("#lr-nbest tbody td:nth-child(3)").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+    audited(page)
+
+
+def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: Path, server: Server) -> None:
+    with read_frames(drawn) as frames:
+        images = [frame.image for frame in frames]
+    long = media.write_video(tmp_path / "long.mp4", images * 20)
+    page = open_page()
+    upload(page, long)
+    page.click("#lr-read")
+    page.wait_for_selector("#lr-text >> text=/following the lips/")
+    assert server.folders()
+    page.click("#lr-cancel")
+    page.wait_for_selector("text=Cancelled")
+    server.wait_until_idle(10)  # far less than reading it would take
+    assert server.folders() == []
+    assert text_of(page) == ""
+    assert read(page, drawn)  # and it goes on
+
+
+def test_a_text_file_called_mp4(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    page = open_page()
+    assert read(page, media.touch(tmp_path / "notes.mp4", "hello " * 100)) == ""
+    said = page.inner_text(".lr-failed")
+    assert re.match(r"Not read: notes\.mp4", said)
+    assert str(tmp_path) not in said
+    assert page.locator("#lr-file-srt").is_disabled()
+
+
+def test_a_video_without_a_face(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    page = open_page()
+    wall = media.write_video(tmp_path / "wall.mp4", [np.full((240, 320, 3), 120, np.uint8)] * 25)
+    assert read(page, wall) == ""
+    said = page.inner_text("#lr-notes")
+    assert "no face was found" in said
+    assert "must be in the picture" in said
+    audited(page)
+
+
+def test_two_people(open_page: Callable[..., Any], drawn: Path, tmp_path: Path) -> None:
+    with read_frames(drawn) as frames:
+        images = [frame.image for frame in frames]
+    still = np.concatenate([images[0], images[0]], axis=1)
+    pair = [np.concatenate([images[0], image], axis=1) for image in images]
+    page = open_page()
+    text = read(page, media.write_video(tmp_path / "pair.mp4", [still, *pair]))
+    page.wait_for_selector("#lr-faces img >> nth=1")
+    assert "Face 2 (read)" in page.inner_text("#lr-faces")
+    page.locator("#lr-faces button:has(img)").first.click()
+    page.wait_for_selector(".lr-reason >> text=/hardly move/")
+    assert "Face 1 (read)" in page.inner_text("#lr-faces")
+    assert text_of(page) == ""
+    assert text
+    audited(page)
+
+
+def test_many_videos(open_page: Callable[..., Any], drawn: Path, tmp_path: Path) -> None:
+    page = open_page()
+    page.click("button[role=tab]:has-text('Many videos')")
+    files = [str(drawn), str(media.touch(tmp_path / "notes.mp4", "hello"))]
+    page.set_input_files("#lr-many-files input[type=file]", files)
+    page.wait_for_selector("#lr-many-files >> text=notes")
+    page.click("#lr-many-read")
+    page.wait_for_selector("#lr-zip a[download]")
+    states = page.locator("#lr-table tbody td:nth-child(2)").all_text_contents()
+    assert states == ["read", "failed"]
+    assert "notes.mp4" in page.inner_text("#lr-table")
+    audited(page)
+    page.click("button[role=tab]:has-text('About')")
+    page.wait_for_selector("text=Model card")
+    audited(page)
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1920, 1080, "light"), (768, 800, "dark")])
+def test_every_window(open_page: Callable[..., Any], drawn: Path, width: int, height: int, scheme: str) -> None:
+    page = open_page(width, height, color_scheme=scheme)
+    assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    audited(page)
+    read(page, drawn)
+    for label in ("Advanced", "Only a part", "Other readings", "Why"):
+        page.click(f"button.label-wrap:has-text('{label}')")
+    page.wait_for_selector("#lr-attention img", state="attached")
+    audited(page)
+    if width < 500:
+        page.click("#lr-read")
+        page.wait_for_function("document.querySelector('#lr-text').getBoundingClientRect().top < innerHeight")
+
+
+def test_keyboard_alone(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page()
+    upload(page, drawn)
+    reach(page, "#lr-read")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".lr-word")
+    page.wait_for_selector("#lr-film video", state="attached")
+    reach(page, ".lr-word")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    start_s = float(page.evaluate("document.activeElement.dataset.start"))
+    page.keyboard.press("Space")
+    page.wait_for_function(f"document.querySelector('#lr-film video').currentTime >= {start_s} - 0.05")
+    reach(page, "#lr-file-srt")
+    reach(page, "#lr-why > button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#lr-attention", state="visible")
+
+
+def reach(page: Any, selector: str) -> None:
+    """Tab on until an element is focused."""
+    for _ in range(120):
+        if page.evaluate("selector => !!document.activeElement?.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} cannot be reached with Tab")
