@@ -43,6 +43,8 @@ def test_every_choice_of_the_page_makes_a_search(service: Service) -> None:
                 assert config.lm == (None if lm == NO_LM else lm)
                 automatic = "beam" if config.lm else "greedy"
                 assert config.chosen_decoder == (automatic if decoder == "automatic" else decoder)
+    weights = [Options(lm="grid-ngram", lm_weight=given).config().lm_weight for given in ("tuned", "", None, "0.3", 2)]
+    assert weights == [None, None, None, 0.3, 2.0]
     assert Options(decoder="grammar").config().grammar in grammars()
     assert "grid" in grammars()
 
@@ -56,7 +58,8 @@ def test_every_choice_of_the_page_makes_a_search(service: Service) -> None:
         (Options(grammar="../../secret.txt", decoder="grammar"), "grammar="),
         (Options(beam_size=100_000), "beam size 100000 is out of bounds; choose from 1 to 200"),
         (Options(nbest=0), "n-best 0"),
-        (Options(lm="grid-ngram", lm_weight=-1.0), "lm_weight"),
+        (Options(lm="grid-ngram", lm_weight=-1.0), "lm_weight=-1.0"),
+        (Options(lm="grid-ngram", lm_weight="much"), "lm_weight='much'"),
     ],
 )
 def test_what_a_visitor_may_not_ask_for(options: Options, said: str) -> None:

@@ -21,7 +21,7 @@ from lipread.web import timeline
 from lipread.web.limits import Cancelled
 from lipread.web.many import HEADERS, Row, pack, read_many, unpack
 from lipread.web.reading import Reading, Tell, read_video, write_files, write_film
-from lipread.web.service import Options, Service
+from lipread.web.service import TUNED, Options, Service
 from lipread.web.why import attention_of, explain
 
 ALL_HEADS = "all"
@@ -69,7 +69,7 @@ class Handlers:
 
     def read(
         self, video: str | None, start_s: float | None, end_s: float | None, decoder: str, grammar: str, lm: str,
-        lm_weight: float | None, beam_size: float, nbest: float, request: gr.Request,
+        lm_weight: str, beam_size: float, nbest: float, request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio hands it in)
     ) -> Iterator[tuple[Any, ...]]:
         """Read the video: the text first, then the captioned film and the files."""
@@ -78,7 +78,7 @@ class Handlers:
 
     def read_face(
         self, video: str | None, start_s: float | None, end_s: float | None, decoder: str, grammar: str, lm: str,
-        lm_weight: float | None, beam_size: float, nbest: float, request: gr.Request, event: gr.SelectData,
+        lm_weight: str, beam_size: float, nbest: float, request: gr.Request, event: gr.SelectData,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Read again, the face that was chosen."""
@@ -150,7 +150,7 @@ class Handlers:
     # ---- second tab
 
     def read_many(
-        self, files: list[str] | None, captioned: bool, decoder: str, grammar: str, lm: str, lm_weight: float | None,
+        self, files: list[str] | None, captioned: bool, decoder: str, grammar: str, lm: str, lm_weight: str,
         beam_size: float, nbest: float, request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
@@ -178,7 +178,7 @@ class Handlers:
 
     def transcribe(
         self, video: str, speaker: str = "auto", start: float = 0.0, end: float = 0.0, decoder: str = "automatic",
-        grammar: str = "grid", lm: str = "none", lm_weight: float | None = None, beam_size: float = 50,
+        grammar: str = "grid", lm: str = "none", lm_weight: str = TUNED, beam_size: float = 50,
         nbest: float = 5, request: gr.Request | None = None,
     ) -> tuple[str, dict[str, Any]]:
         """Read what is said in a video.
@@ -198,7 +198,7 @@ class Handlers:
 
     def batch(
         self, files: list[str], captioned: bool = False, decoder: str = "automatic", grammar: str = "grid",
-        lm: str = "none", lm_weight: float | None = None, beam_size: float = 50, nbest: float = 5,
+        lm: str = "none", lm_weight: str = TUNED, beam_size: float = 50, nbest: float = 5,
         request: gr.Request | None = None,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
         """Read several videos, or zip archives of them.

@@ -13,7 +13,7 @@ from lipread.insight import layers_and_heads
 from lipread.outputs import USUAL_FORMATS
 from lipread.web.about import about_markdown, api_markdown
 from lipread.web.handlers import ALL_HEADS, Handlers
-from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, Service, grammars, lms
+from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, NO_LM, TUNED, Service, grammars, lms
 from lipread.web.timeline import text_html
 
 HERE = Path(__file__).parent
@@ -101,8 +101,8 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
             notes = gr.HTML(elem_id="lr-notes")
             words = gr.HTML(elem_id="lr-words")
             faces = gr.Gallery(
-                label="Several people: choose whose lips to read", columns=4, height="auto", visible=False,
-                allow_preview=False, interactive=False, buttons=[], object_fit="cover", elem_id="lr-faces",
+                label="Several people: choose whose lips to read", columns=4, fit_columns=False, height="auto",
+                visible=False, allow_preview=False, interactive=False, buttons=[], object_fit="cover", elem_id="lr-faces",
             )
             changes = gr.HTML(elem_id="lr-changes")
             film = gr.Video(
@@ -146,17 +146,17 @@ def _advanced() -> Components:
         grammar = gr.Dropdown(
             list(grammars()), value="grid", label="Grammar", info="the only sentences that can be read", visible=False
         )
-        lm = gr.Dropdown(list(lms()), value="none", label="Language model", info="prefers texts that make sense to it")
-        weight = gr.Number(
-            None, label="Weight of the language model", info="empty: what was tuned for it", minimum=0, step=0.1,
-            visible=False,
+        lm = gr.Dropdown(list(lms()), value=NO_LM, label="Language model", info="prefers texts that make sense to it")
+        weight = gr.Dropdown(
+            [TUNED, "0.1", "0.3", "0.5", "1", "2"], value=TUNED, label="Weight of the language model",
+            info="tuned: what was found best for it; or type a number", allow_custom_value=True, visible=False,
         )
         beam = gr.Slider(1, LARGEST_BEAM, value=50, step=1, label="Beam size", visible=False)
         nbest = gr.Slider(1, LONGEST_NBEST, value=5, step=1, label="Other readings to keep")
 
     def fitting(chosen: str, model: str) -> tuple[Any, Any, Any]:
-        beams = chosen == "beam" or (chosen == DECODERS[0] and model != "none")
-        return gr.update(visible=chosen == "grammar"), gr.update(visible=model != "none"), gr.update(visible=beams)
+        beams = chosen == "beam" or (chosen == DECODERS[0] and model != NO_LM)
+        return gr.update(visible=chosen == "grammar"), gr.update(visible=model != NO_LM), gr.update(visible=beams)
 
     gr.on(
         [decoder.change, lm.change], fitting, [decoder, lm], [grammar, weight, beam], queue=False,
@@ -237,7 +237,7 @@ def _many_tab(do: Handlers, service: Service, options: Components) -> None:
         with gr.Column(scale=2, min_width=320):
             status = gr.HTML(elem_id="lr-many-notes")
             table = gr.HTML(elem_id="lr-table", min_height=80)
-            result = gr.File(label="All results in one zip", interactive=False, elem_id="lr-zip")
+            result = gr.File(label="All results in one zip", interactive=False, height=110, elem_id="lr-zip")
     running = start.click(
         do.read_many, [files, captioned, *options], [table, result, status], api_visibility="private",
         concurrency_id="batch", concurrency_limit=1, show_progress_on=[status], scroll_to_output=False,

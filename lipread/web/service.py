@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lipread.web.reading import Reading
 
 NO_LM = "none"
+TUNED = "tuned"
 AUTOMATIC = "automatic"
 DECODERS = (AUTOMATIC, "greedy", "beam", "grammar")
 SEARCHES_KEPT = 8
@@ -35,7 +36,7 @@ class Options:
     decoder: str = AUTOMATIC
     grammar: str = "grid"
     lm: str = NO_LM
-    lm_weight: float | None = None
+    lm_weight: str | float | None = TUNED
     beam_size: int = 50
     nbest: int = 5
 
@@ -60,8 +61,8 @@ class Options:
             given["grammar"] = self.grammar
         if self.lm != NO_LM:
             given["lm"] = self.lm
-            if self.lm_weight is not None:
-                given["lm_weight"] = self.lm_weight
+            if self.lm_weight not in (TUNED, None, ""):
+                given["lm_weight"] = self.lm_weight  # a number, maybe as text
         return make_config(SearchConfig, given, origin="advanced options")
 
 
