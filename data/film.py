@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from lipread.data.heads import DrawnClip
-from lipread.files import written_whole
 from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array
 
 WORDS_PER_MINUTE = 220
@@ -34,32 +33,23 @@ def write_video(path: str | os.PathLike[str], clip: DrawnClip, *, sound: bool = 
     """
     import av
 
-    with written_whole(path) as temporary:
-        samples = espeak(clip) if sound else None
-        try:
-            _encode(temporary, clip.frames, samples, crf)
-        except av.error.FFmpegError as error:
-            raise OSError(error.errno, error.strerror) from error
-    return samples is not None
+    from lipread.container import written_film
 
-
-def _encode(path: Path, frames: Array, samples: Array | None, crf: int) -> None:
-    """Write pictures (T, H, W, 3) and perhaps samples (N,) as mp4."""
-    import av
-
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
-        stream.height, stream.width = frames.shape[1:3]
+    samples = espeak(clip) if sound else None
+    with written_film(path) as film:
+        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
+        stream.height, stream.width = clip.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        voice = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono") if samples is not None else None
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
+        voice = film.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono") if samples is not None else None
+        for frame in clip.frames:
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        film.mux(stream.encode(None))
         if voice is not None and samples is not None:
             block = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
             block.sample_rate = SAMPLE_RATE_HZ
-            container.mux(voice.encode(block))
-            container.mux(voice.encode(None))
+            film.mux(voice.encode(block))
+            film.mux(voice.encode(None))
+    return samples is not None
 
 
 def espeak(clip: DrawnClip) -> Array | None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.container import first_picture_s, open_container, sound_stream
+from lipread.container import first_picture_s, open_container, sound_stream, written_film
 from lipread.errors import OutputError
-from lipread.files import PathLike, written_whole
+from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
 from lipread.video import read_frames
 
@@ -36,16 +36,10 @@ def write_captioned_video(source: PathLike, transcript: Transcript, out: PathLik
 
     Raises: VideoError: the source cannot be read. OutputError: the film cannot be written, or would replace its source.
     """
-    import av
-    import av.error
-
     if os.path.exists(out) and os.path.samefile(source, out):
         raise OutputError(f"{os.fspath(out)} is the video itself; choose another folder for the captioned one")
-    try:
-        with written_whole(out) as temporary, av.open(str(temporary), "w", format="mp4") as film:
-            _write(film, source, transcript)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise OutputError(f"{os.fspath(out)}: the captioned video cannot be written ({error})") from error
+    with written_film(out) as film:
+        _write(film, source, transcript)
 
 
 def _write(film: OutputContainer, source: PathLike, transcript: Transcript) -> None:

@@ -1,4 +1,4 @@
-"""A path -> an opened media file, its decoded pieces, and their times: what pictures and sound share.
+"""A path -> an opened media file, its decoded pieces, and their times: what pictures and sound share; films to write.
 
 Times are exact fractions of a second, so that no rounding can turn 75 pictures into 74.
 """
@@ -8,19 +8,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 
-from lipread.errors import VideoError
-from lipread.files import PathLike
+from lipread.errors import OutputError, VideoError
+from lipread.files import PathLike, written_whole
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
-    from av.container import InputContainer
+    from av.container import InputContainer, OutputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -54,6 +55,23 @@ def open_container(path: PathLike) -> InputContainer:
             f"{name} is a text or a list of other files, not a video; give a video file such as mp4 or mkv."
         )
     return container
+
+
+@contextmanager
+def written_film(path: PathLike) -> Iterator[OutputContainer]:
+    """An mp4 file to write streams into, whole or not at all.
+
+    Raises: OutputError: it cannot be written (full disk, no permission, pictures that H.264 cannot hold).
+    """
+    try:
+        with written_whole(path) as temporary, av.open(
+            str(temporary), "w", format="mp4", options={"movflags": "+faststart"}
+        ) as film:
+            yield film
+    except (av.error.FFmpegError, ValueError) as error:
+        raise OutputError(
+            f"{os.fspath(path)} cannot be written ({_reason(error)}); free some space or choose another folder"
+        ) from error
 
 
 def _check_readable(name: str) -> None:

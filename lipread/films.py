@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lipread.errors import ConfigError, OutputError
-from lipread.files import PathLike, written_whole
+from lipread.files import PathLike
 from lipread.insight import Insight
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack, Word
 
@@ -102,26 +102,22 @@ def fitting_font(text: str, width_px: float, size_px: int) -> Any:
 def _write_film(path: PathLike, pictures: Iterable[Array], count: int) -> None:
     """Write RGB pictures of one even size, whole or not at all."""
     import av
-    import av.error
+
+    from lipread.container import written_film
 
     if not count:
         raise OutputError(f"{os.fspath(path)}: there are no crops to write; was the video empty?")
-    try:
-        with written_whole(path) as temporary, av.open(
-            str(temporary), "w", format="mp4", options={"movflags": "+faststart"}
-        ) as film:
-            stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "20", "preset": "veryfast"})
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.thread_count = 1
-            for number, picture in enumerate(pictures):
-                if not number:
-                    stream.height, stream.width = picture.shape[:2]
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE_HZ)
-                film.mux(stream.encode(frame))
-            film.mux(stream.encode(None))
-    except (av.error.FFmpegError, ValueError) as error:
-        raise OutputError(f"{os.fspath(path)}: the film cannot be written ({error})") from error
+    with written_film(path) as film:
+        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "20", "preset": "veryfast"})
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for number, picture in enumerate(pictures):
+            if not number:
+                stream.height, stream.width = picture.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE_HZ)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
 
 
 assert ENLARGE * CROP_SIDE_PX % 2 == 0 and CAPTION_PX % 2 == 0  # yuv420p halves both sides

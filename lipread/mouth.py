@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from lipread.errors import DataError, OutputError
-from lipread.files import PathLike, written_whole
+from lipread.files import PathLike
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Word
 
 # right-eye centre, left-eye centre, nose base, mouth centre in the 256 x 256 canvas
@@ -216,21 +216,17 @@ def write_crops_mp4(path: PathLike, crops: Array, *, crf: int = 12) -> None:
     """
     import av
 
+    from lipread.container import written_film
+
     if not len(crops):
         raise OutputError(f"{os.fspath(path)}: there are no crops to write; was the video empty?")
-    with written_whole(path) as temporary:
-        try:
-            with av.open(str(temporary), "w", format="mp4") as container:
-                options = {"crf": str(crf), "preset": "veryfast"}
-                stream = container.add_stream("libx264", rate=FRAME_RATE_HZ, options=options)
-                stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
-                stream.codec_context.thread_count = 1
-                for crop in crops:
-                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), format="gray")
-                    container.mux(stream.encode(frame))
-                container.mux(stream.encode(None))
-        except av.error.FFmpegError as error:
-            raise OutputError(f"{os.fspath(path)}: the crops cannot be written ({error.strerror or error})") from error
+    with written_film(path) as film:
+        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
+        stream.codec_context.thread_count = 1
+        for crop in crops:
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), format="gray")))
+        film.mux(stream.encode(None))
 
 
 def read_crops(path: PathLike) -> Array:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.container import first_picture_s, open_container, sound_stream
-from lipread.errors import ConfigError, OutputError, VideoError
-from lipread.files import PathLike, written_whole
+from lipread.container import first_picture_s, open_container, sound_stream, written_film
+from lipread.errors import ConfigError, VideoError
+from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ
 from lipread.video import read_frames
 
@@ -48,15 +48,9 @@ def cut_video(
         limit_s: no more than this is written.
     Raises: VideoError: the source cannot be read, or ends before start_s. OutputError: the part cannot be written.
     """
-    import av
-    import av.error
-
     end_s = min(math.inf if end_s is None else end_s, start_s + limit_s + 1)
-    try:
-        with written_whole(out) as temporary, av.open(str(temporary), "w", format="mp4") as film:
-            _write(film, source, start_s, end_s, progress)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise OutputError(f"{os.fspath(out)}: the part cannot be written ({error})") from error
+    with written_film(out) as film:
+        _write(film, source, start_s, end_s, progress)
 
 
 def _write(film: OutputContainer, source: PathLike, start_s: float, end_s: float, progress: Progress | None) -> None:
