@@ -86,7 +86,7 @@ def weights(state: State) -> Tensor:
 
 
 def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> None:
-    config = quiet(data, frame_loss=0.7, shape_loss=0.3, pixel_word_loss=0.6)
+    config = quiet(data, frame_loss=0.7, shape_loss=0.3, pixel_word_loss=0.6, silence_loss=0.4)
     state, batches = made(config)
     batch = batches[0]
     state.network.eval()
@@ -113,7 +113,9 @@ def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> N
     for row, length in enumerate(batch.lengths.tolist()):
         target = batch.targets[places[row] : places[row + 1]]
         ctc = F.ctc_loss(log_probs[row, :length, None], target[None], [length], [len(target)], reduction="sum")
-        expected = ctc / len(target) + 0.7 * named[row] + 0.3 * shape[row] + 0.6 * words[row]
+        silent = batch.frame_labels[row, :length] == 0
+        blank = -log_probs[row, :length, 0][silent].mean() if silent.any() else 0.0
+        expected = ctc / len(target) + 0.7 * named[row] + 0.3 * shape[row] + 0.6 * words[row] + 0.4 * blank
         assert losses[row].item() == pytest.approx(expected.item(), rel=1e-4)
     alone = clip_losses(state, batch, config.model_copy(update={"frame_loss": 0.0}))
     assert (alone < losses).all()

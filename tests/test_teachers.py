@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lipread.model.geometry_frontend import geometry_features
-from lipread.training.teachers import LipShape, PixelWords, captured_output, frame_cross_entropy
+from lipread.training.teachers import LipShape, PixelWords, captured_output, frame_cross_entropy, silence_loss
 
 
 def test_lip_shape_by_hand() -> None:
@@ -79,3 +81,10 @@ def test_pixel_words_learn_words_and_ignore_padding() -> None:
         assert head(features, valid, labels).max() < 0.1
         alone = head(features[5:], valid[1:, :3], labels[1:, :3])
         assert alone.item() == pytest.approx(head(features, valid, labels)[1].item(), abs=1e-5)
+
+
+def test_silence_loss_by_hand() -> None:
+    probabilities = torch.tensor([[[0.5, 0.5], [0.9, 0.1], [0.25, 0.75], [0.1, 0.9]], [[0.2, 0.8]] * 4])
+    labels = torch.tensor([[0, 3, 0, -100], [1, 1, -100, -100]])
+    found = silence_loss(probabilities.log(), labels)
+    assert found.tolist() == pytest.approx([(math.log(2) + math.log(4)) / 2, 0.0], rel=1e-6)

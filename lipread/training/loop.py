@@ -32,7 +32,7 @@ from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
-from lipread.training.teachers import captured_output
+from lipread.training.teachers import captured_output, silence_loss
 
 
 def train(config: TrainConfig, *, show: bool = True) -> Path:
@@ -167,6 +167,8 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
+            if config.silence_loss:
+                losses = losses + config.silence_loss * silence_loss(log_probs, batch.frame_labels)
         if features:
             taught = _pixel_losses(state, features[0], batch, config)
             losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))

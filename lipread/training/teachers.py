@@ -12,6 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lipread.model.ctc import BLANK
 from lipread.model.geometry_frontend import geometry_features
 from lipread.model.masks import valid_frames
 from lipread.model.temporal import TemporalConv, spread
@@ -51,9 +52,26 @@ class PixelWords(nn.Module):
 
 
 def frame_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (B, T, words), word numbers (B, T), -100 not counted -> mean over the frames of a clip (B,)."""
+    """Logits (B, T, words), word numbers (B, T), -100 not counted -> mean over the words of a clip (B,).
+
+    Every word counts the same, however short: by frames, silence and long words drown the letters.
+    """
     losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=-100, reduction="none")
-    return losses.sum(1) / (labels >= 0).sum(1).clamp_min(1)
+    share = 1 / (labels[:, :, None] == labels[:, None]).sum(2) * (labels >= 0)  # (B, T) of its word's frames
+    return (losses * share).sum(1) / share.sum(1).clamp_min(1)
+
+
+def silence_loss(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Mean -log P(blank) of the silent frames of a clip (B,), 0 where there are none.
+
+    CTC alone does not care when a symbol comes: the first and last words of a clip drift to its first and last frame.
+
+    Args:
+        log_probs: of the CTC head, (B, T, V).
+        labels: word numbers, 0 silence, -100 not counted, (B, T).
+    """
+    silent = (labels == 0).to(log_probs.dtype)
+    return -(log_probs[..., BLANK] * silent).sum(1) / silent.sum(1).clamp_min(1)
 
 
 class LipShape(nn.Module):
