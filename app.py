@@ -21,15 +21,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root-path", default="", help="path under which a proxy shows the app, such as /lipread")
     parser.add_argument("--model", default="small", help="bundled name, or path of a .safetensors file (small)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
+    parser.add_argument("--max-mb", type=int, default=200, help="largest upload that is taken, megabytes (200)")
+    parser.add_argument("--max-seconds", type=float, default=300, help="longest video that is read (300)")
     parser.add_argument("--no-examples", action="store_true", help="draw no example clips")
     given = parser.parse_args(arguments)
     try:
+        from lipread.web.limits import make_limits
         from lipread.web.server import serve
 
         serve(
             given.host, given.port, root_path=given.root_path, model=given.model, device=given.device,
             user=os.environ.get("LIPREAD_USER"), password=os.environ.get("LIPREAD_PASSWORD"),
-            examples=0 if given.no_examples else 3,
+            limits=make_limits(given.max_mb, given.max_seconds), examples=0 if given.no_examples else 3,
         )
     except LipreadError as error:
         print(f"lipread: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -250,13 +250,15 @@ def test_wrong_starts_are_one_sentence(tmp_path: Path) -> None:
     assert code == 2
     assert "LIPREAD_USER is set and LIPREAD_PASSWORD is not" in said
     assert failing("--port", "99999")[0] == 2
+    assert failing("--port", "0", "--max-mb", "0")[0] == 2
     code, said = failing("--port", "0", "--root-path", "lips?x")
     assert (code, "root path 'lips?x' is no path" in said) == (2, True)
 
 
-def test_password_root_path_and_a_clean_end(drawn: Path) -> None:
+def test_password_root_path_limits_and_a_clean_end(drawn: Path, tmp_path: Path) -> None:
     secrets = {"LIPREAD_USER": "anna", "LIPREAD_PASSWORD": "correct horse"}
-    with running("--root-path", "/lips", environment=secrets) as server:
+    options = ("--root-path", "/lips", "--max-mb", "1", "--max-seconds", "1")
+    with running(*options, environment=secrets) as server:
         assert server.url.endswith("/lips/")
         bare = server.url.removesuffix("lips/")
         assert get(bare + "health")[0] == get(server.url + "health")[0] == 200  # proxies may strip the path or not
@@ -274,6 +276,15 @@ def test_password_root_path_and_a_clean_end(drawn: Path) -> None:
         client = gradio_client.Client(server.url, auth=("anna", "correct horse"), verbose=False)
         assert client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         assert list(server.temporary.glob("lipread-app-*"))
+        big = tmp_path / "big.mp4"
+        big.write_bytes(bytes(3 << 20))
+        with pytest.raises(Exception, match=r"(?i)413|too large|exceeds"):
+            client.predict(handle_file(str(big)), api_name="/transcribe")
+        with read_frames(drawn) as frames:
+            length = media.write_video(tmp_path / "length.mp4", [frame.image for frame in frames][:50])
+        with pytest.raises(Exception, match=r"length\.mp4 is 2 s long, and this page reads up to 1 s"):
+            client.predict(handle_file(str(length)), api_name="/transcribe")
+        assert client.predict(handle_file(str(length)), end=0.8, api_name="/transcribe")[1]["duration"] == 0.8
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(30)
         assert list(server.temporary.glob("lipread-app-*")) == []

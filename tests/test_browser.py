@@ -194,6 +194,12 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     assert server.folders() == []
     assert text_of(page) == ""
     assert read(page, drawn)  # and it goes on
+    upload(page, long)
+    page.click("#lr-read")
+    page.wait_for_selector("#lr-text >> text=/following the lips/")
+    page.close()  # who leaves keeps nobody waiting
+    server.wait_until_idle(15)
+    assert server.folders() == []
 
 
 def test_a_text_file_called_mp4(open_page: Callable[..., Any], tmp_path: Path) -> None:

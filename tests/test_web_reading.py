@@ -15,7 +15,7 @@ from lipread.errors import ConfigError, VideoError
 from lipread.values import MouthTrack, Transcript
 from lipread.video import VideoInfo, probe, read_frames
 from lipread.web.advice import advice_for
-from lipread.web.limits import Cancelled, Limits, check_duration, check_video
+from lipread.web.limits import Cancelled, Limits, check_duration, check_video, make_limits
 from lipread.web.reading import read_video, write_files, write_film
 from lipread.web.trim import cut_video, part_wanted
 from test_pipeline import teller
@@ -75,6 +75,10 @@ def test_limits_are_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"^text\.mp4"):
         check_video(media.touch(tmp_path / "text.mp4"), Limits(), "text.mp4")
     check_duration(2.4, Limits(duration_s=2), "x")
+    assert (make_limits(5, 60).upload_mb, make_limits(5, 60).duration_s) == (5, 60)
+    for megabytes, seconds in ((0, 60), (5, 0), (5, float("nan"))):
+        with pytest.raises(ConfigError, match="choose"):
+            make_limits(megabytes, seconds)
 
 
 def test_a_length_that_the_file_does_not_state_is_noticed_while_reading(tmp_path: Path) -> None:

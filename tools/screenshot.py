@@ -84,9 +84,10 @@ def small_png(picture: bytes) -> bytes:
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    for colours in (256, 128, 64, 32):
+    for colours in (None, 256, 128, 64, 32):
         out = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+        fewer = image if colours is None else image.quantize(colours, dither=Image.Dither.NONE)
+        fewer.save(out, "png", optimize=True)
         if out.tell() <= MOST_BYTES:
             break
     return out.getvalue()

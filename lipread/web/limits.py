@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lipread.errors import DataError, VideoError
+from lipread.errors import ConfigError, DataError, VideoError
 from lipread.files import PathLike
 from lipread.video import VideoInfo, probe
 
@@ -34,6 +34,15 @@ class Limits:
     at_once: int = 2
     keep_s: int = 1800
     remembered: int = 12
+
+
+def make_limits(upload_mb: int, duration_s: float) -> Limits:
+    """Limits that an owner chose. Raises: ConfigError: they let nothing through."""
+    if upload_mb < 1:
+        raise ConfigError(f"{upload_mb} MB let no video through; choose 1 or more")
+    if not 1 <= duration_s <= 86_400:
+        raise ConfigError(f"{duration_s:g} s is no useful limit; choose 1 to 86400")
+    return Limits(upload_mb=upload_mb, duration_s=duration_s)
 
 
 def check_video(path: PathLike, limits: Limits, name: str) -> VideoInfo:

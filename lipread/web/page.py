@@ -102,7 +102,8 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
             words = gr.HTML(elem_id="lr-words")
             faces = gr.Gallery(
                 label="Several people: choose whose lips to read", columns=4, fit_columns=False, height="auto",
-                visible=False, allow_preview=False, interactive=False, buttons=[], object_fit="cover", elem_id="lr-faces",
+                visible=False, allow_preview=False, interactive=False, buttons=[], object_fit="cover",
+                elem_id="lr-faces",
             )
             changes = gr.HTML(elem_id="lr-changes")
             film = gr.Video(
