@@ -286,5 +286,5 @@ def test_password_root_path_limits_and_a_clean_end(drawn: Path, tmp_path: Path) 
             client.predict(handle_file(str(length)), api_name="/transcribe")
         assert client.predict(handle_file(str(length)), end=0.8, api_name="/transcribe")[1]["duration"] == 0.8
         server.process.send_signal(signal.SIGTERM)
-        server.process.wait(30)
+        assert server.process.wait(30) == 0
         assert list(server.temporary.glob("lipread-app-*")) == []

@@ -6,6 +6,7 @@ Nothing outside that folder can be read through the page, and neither page nor s
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -47,7 +48,9 @@ def serve(
     limits: Limits | None = None,
     examples: int = 3,
 ) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted or told to end (SIGTERM, which exits with 0); the folder goes away either way.
+
+    Call it from the main thread.
 
     Args:
         host, port: where to listen; port 0 takes a free one.
@@ -60,6 +63,7 @@ def serve(
     check_credentials(user, password)
     root_path = check_root_path(root_path)
     listening = listen(host, port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # not the default, which leaves the folder behind
     shown = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{listening.getsockname()[1]}"
     with listening, tempfile.TemporaryDirectory(prefix="lipread-app-") as folder:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -76,9 +80,7 @@ def serve(
         except ImportError as error:
             raise MissingDependencyError(f"{error}; the app needs gradio: pip install 'lipread[app]'") from error
         print(f"lipread: {shown}{root_path or '/'}  (Ctrl-C ends it)", flush=True)
-        config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True
-        )
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True)
         uvicorn.Server(config).run(sockets=[listening])
         tempfile.tempdir = None
 
