@@ -213,7 +213,7 @@ def test_eight_at_once_each_get_their_own(server: Server, drawn: Path, tmp_path:
 @pytest.mark.slow
 def test_memory_is_flat(server: Server, drawn: Path, tmp_path: Path) -> None:
     (clip,) = clips_of_many_lengths(drawn, tmp_path, 1)
-    requests = int(os.environ.get("LIPREAD_TEST_REQUESTS", "60"))
+    requests = int(os.environ.get("LIPREAD_TEST_REQUESTS", "80"))
 
     def send(count: int) -> float:
         with ThreadPoolExecutor(4) as pool:
@@ -221,9 +221,9 @@ def test_memory_is_flat(server: Server, drawn: Path, tmp_path: Path) -> None:
                 handle_file(str(clip)), api_name="/transcribe"), range(count)))
         return server.rss_mb()
 
-    before = send(requests // 3)
-    after = send(requests - requests // 3)
-    assert after - before < 60, f"{before:.0f} MB after a third, {after:.0f} MB after all {requests}"
+    before = send(requests // 2)  # by then all threads have run and all visitors that are remembered are there
+    after = send(requests - requests // 2)
+    assert after - before < 80, f"{before:.0f} MB after half, {after:.0f} MB after all {requests}"
 
 
 # ---- how it is started

@@ -5,6 +5,7 @@ Nothing outside that folder can be read through the page, and neither page nor s
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lipread.web.service import Service
 
-SESSIONS = 500  # visitors whose state is kept
+SESSIONS = 64  # visitors whose state is kept, about 1 MB each: a whole description of the page
 GRACE_S = 3  # how long open connections may hold up the end
 # What the browser may load: this server only. Gradio's page needs inline scripts and blobs (recordings).
 POLICY = (
@@ -225,4 +226,6 @@ def warm_up(service: Service, clips: Sequence[Path], folder: Path, warmed: threa
     except LipreadError as error:
         print(f"lipread: warning: reading an example failed: {error}", file=sys.stderr, flush=True)
     finally:
+        gc.collect()
+        gc.freeze()  # else what stays for good holds up the collection of what requests leave behind
         warmed.set()
