@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from lipread.errors import missing_libraries_named
 from lipread.terminal import out
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run_bench(video: Path | None, *, model: str, device: str, repeats: int) -> N
         model, device: as `load_model`.
     Raises: VideoError, ConfigError, CheckpointError: as reading a video.
     """
-    from lipread.pipeline import load_model, missing_libraries_named
+    from lipread.pipeline import load_model
 
     table = Table("measured", "seconds", "goal", title=f"start (median of {repeats}, {os.cpu_count()} cores)")
     table.add_row("import lipread", f"{subprocess_s(['-c', 'import lipread'], repeats):.2f}", f"<= {IMPORT_GOAL_S}")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from lipread.config import SearchConfig, make_config
+from lipread.errors import missing_libraries_named
 
 Model = Annotated[str, typer.Option(help="Bundled name, or path of a .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -80,7 +81,7 @@ def parse_speaker(text: str) -> str | int:
 
 def load_reader(model: str, device: str, search: SearchConfig | None = None) -> Any:
     """`load_model`, with a missing system library named."""
-    from lipread.pipeline import load_model, missing_libraries_named
+    from lipread.pipeline import load_model
 
     options = search.model_dump(exclude_unset=True) if search else {}
     with missing_libraries_named():

@@ -5,6 +5,10 @@ The command line prints the message and exits with `exit_code`; batch work recor
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LipreadError(Exception):
     """Base of all errors a user can cause. The message is a whole sentence for people."""
@@ -44,3 +48,22 @@ class TrainingError(LipreadError):
 
 class MissingDependencyError(LipreadError):
     """An optional package or system library is absent; the message says what to install."""
+
+
+@contextmanager
+def missing_libraries_named(cure: str = "pip install lipread") -> Iterator[None]:
+    """Say what to install where OpenCV or mediapipe cannot be loaded.
+
+    Args:
+        cure: the command that helps where it is a Python package that is absent.
+    Raises: MissingDependencyError.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if re.search(r"\.so\b", str(error)):  # libGL.so.1, but not mediapipe.python.solutions
+            raise MissingDependencyError(
+                f"a system library is absent ({error}); on Debian or Ubuntu run: "
+                "apt-get install libgl1 libegl1 libgles2 libglib2.0-0"
+            ) from error
+        raise MissingDependencyError(f"{error}; run: {cure}") from error

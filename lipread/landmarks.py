@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lipread.errors import ConfigError, MissingDependencyError
+from lipread.errors import ConfigError, missing_libraries_named
 from lipread.values import FRAME_RATE_HZ, Array
 
 MESH_POINTS = 478
@@ -159,17 +158,8 @@ def _is_double(mesh: Array, found: dict[int, Array]) -> bool:
 def _face_mesh_class() -> Any:
     os.environ.setdefault("GLOG_minloglevel", "3")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
+    with missing_libraries_named("pip install 'mediapipe>=0.10.21,<0.10.30'"):  # later ones lack these models
         from mediapipe.python.solutions.face_mesh import FaceMesh as MediaPipeFaceMesh
-    except ImportError as error:
-        if re.search(r"\.so\b", str(error)):  # libGL.so.1, but not mediapipe.python.solutions
-            raise MissingDependencyError(
-                f"the face mesh needs a system library that is absent ({error}); "
-                "on Debian or Ubuntu run: apt-get install libgl1 libegl1 libgles2"
-            ) from error
-        raise MissingDependencyError(
-            "the face mesh needs mediapipe with its bundled models; run: pip install 'mediapipe>=0.10.21,<0.10.30'"
-        ) from error
     return MediaPipeFaceMesh
 
 

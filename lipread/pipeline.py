@@ -6,7 +6,6 @@ Shapes: T frames at 25 Hz, V symbols.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import numpy as np
 from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.search import Search
 from lipread.devices import choose_device
-from lipread.errors import ConfigError, DataError, MissingDependencyError, NoFaceError
+from lipread.errors import ConfigError, DataError, NoFaceError, missing_libraries_named
 from lipread.files import PathLike
 from lipread.speaking import (
     SeenFace,
@@ -292,22 +291,6 @@ def no_face_track(frames: int) -> MouthTrack:
         points=np.full((frames, len(LIP_POINTS), 2), np.nan, np.float32),
         present=np.zeros(frames, dtype=bool),
     )
-
-
-@contextmanager
-def missing_libraries_named() -> Iterator[None]:
-    """Say what to install where OpenCV or mediapipe cannot be loaded."""
-    try:
-        yield
-    except ImportError as error:
-        if re.search(r"\.so\b", str(error)):
-            raise MissingDependencyError(
-                f"a system library is absent ({error}); on Debian or Ubuntu run: "
-                "apt-get install libgl1 libegl1 libgles2 libglib2.0-0"
-            ) from error
-        raise MissingDependencyError(
-            f"{error}; install lipread with its dependencies: pip install lipread"
-        ) from error
 
 
 def load_model(

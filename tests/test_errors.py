@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from lipread import errors
-from lipread.errors import ConfigError, LipreadError
+from lipread.errors import ConfigError, LipreadError, MissingDependencyError, missing_libraries_named
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -56,3 +56,10 @@ def test_nothing_else_is_caught():
     """A bug of ours is not a user's error."""
     for bug in (AssertionError, TypeError, RuntimeError, OSError, KeyboardInterrupt, MemoryError):
         assert not issubclass(bug, LipreadError) and not any(issubclass(kind, bug) for kind in KINDS)
+
+
+def test_a_missing_system_library_is_named() -> None:
+    with pytest.raises(MissingDependencyError, match="apt-get install libgl1"), missing_libraries_named():
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+    with pytest.raises(MissingDependencyError, match="pip install lipread"), missing_libraries_named():
+        raise ModuleNotFoundError("No module named 'cv2'")

@@ -15,7 +15,7 @@ import media
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lipread.config import PRESETS
-from lipread.errors import CheckpointError, ConfigError, MissingDependencyError, NoFaceError, VideoError
+from lipread.errors import CheckpointError, ConfigError, NoFaceError, VideoError
 from lipread.model.network import LipNetwork
 from lipread.pipeline import (
     OVERLAP_FRAMES,
@@ -23,7 +23,6 @@ from lipread.pipeline import (
     LipReader,
     blanks,
     load_model,
-    missing_libraries_named,
     watch_mouth,
     windows,
 )
@@ -232,10 +231,3 @@ def test_bad_calls(tmp_path: Path, tiny: Path) -> None:
         load_model(tmp_path / "gone.safetensors")
     with pytest.raises(ConfigError, match="'abacus' cannot be used"):
         load_model(tiny, "abacus")
-
-
-def test_a_missing_system_library_is_named() -> None:
-    with pytest.raises(MissingDependencyError, match="apt-get install libgl1"), missing_libraries_named():
-        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
-    with pytest.raises(MissingDependencyError, match="pip install lipread"), missing_libraries_named():
-        raise ModuleNotFoundError("No module named 'cv2'")
