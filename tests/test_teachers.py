@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lipread.model.geometry_frontend import geometry_features
-from lipread.training.teachers import LipShape, PixelWords, captured_output, frame_cross_entropy, silence_loss
+from lipread.training.teachers import (
+    SILENT_LOG_PROB,
+    LipShape,
+    PixelWords,
+    captured_output,
+    frame_cross_entropy,
+    kept_in_words,
+)
 
 
 def test_lip_shape_by_hand() -> None:
@@ -83,8 +88,13 @@ def test_pixel_words_learn_words_and_ignore_padding() -> None:
         assert alone.item() == pytest.approx(head(features, valid, labels)[1].item(), abs=1e-5)
 
 
-def test_silence_loss_by_hand() -> None:
-    probabilities = torch.tensor([[[0.5, 0.5], [0.9, 0.1], [0.25, 0.75], [0.1, 0.9]], [[0.2, 0.8]] * 4])
+def test_symbols_are_kept_out_of_silence_and_nothing_else() -> None:
+    log_probs = torch.randn(2, 4, 3).log_softmax(-1).requires_grad_()
     labels = torch.tensor([[0, 3, 0, -100], [1, 1, -100, -100]])
-    found = silence_loss(probabilities.log(), labels)
-    assert found.tolist() == pytest.approx([(math.log(2) + math.log(4)) / 2, 0.0], rel=1e-6)
+    found = kept_in_words(log_probs, labels)
+    silent = (labels == 0)[..., None] & torch.tensor([False, True, True])
+    assert torch.equal(found[~silent], log_probs[~silent])
+    assert (found[silent] == SILENT_LOG_PROB).all()
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert log_probs.grad is not None
+    assert torch.equal(log_probs.grad != 0, ~silent)

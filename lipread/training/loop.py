@@ -32,7 +32,7 @@ from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
-from lipread.training.teachers import captured_output, silence_loss
+from lipread.training.teachers import captured_output, kept_in_words
 
 
 def train(config: TrainConfig, *, show: bool = True) -> Path:
@@ -164,11 +164,11 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
                 batch.crops, batch.points, batch.lengths, use_pixels=use_pixels, use_points=batch.use_points
             )
             log_probs = network.ctc(states[-1][:, 1:])
+            if config.symbols_in_words:
+                log_probs = kept_in_words(log_probs, batch.frame_labels)
             losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
-            if config.silence_loss:
-                losses = losses + config.silence_loss * silence_loss(log_probs, batch.frame_labels)
         if features:
             taught = _pixel_losses(state, features[0], batch, config)
             losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))

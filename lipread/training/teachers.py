@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from lipread.model.ctc import BLANK
 from lipread.model.geometry_frontend import geometry_features
 from lipread.model.masks import valid_frames
 from lipread.model.temporal import TemporalConv, spread
+
+SILENT_LOG_PROB = -30.0  # of a symbol in silence: next to impossible, and finite where a text fits in no other way
 
 
 class FrameWords(nn.Module):
@@ -61,17 +64,17 @@ def frame_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return (losses * share).sum(1) / share.sum(1).clamp_min(1)
 
 
-def silence_loss(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Mean -log P(blank) of the silent frames of a clip (B,), 0 where there are none.
+def kept_in_words(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Log-probabilities (B, T, V) for the CTC loss, whose paths then write nothing in silence.
 
     CTC alone does not care when a symbol comes: the first and last words of a clip drift to its first and last frame.
 
     Args:
         log_probs: of the CTC head, (B, T, V).
-        labels: word numbers, 0 silence, -100 not counted, (B, T).
+        labels: word numbers, 0 silence, -100 not known, (B, T).
     """
-    silent = (labels == 0).to(log_probs.dtype)
-    return -(log_probs[..., BLANK] * silent).sum(1) / silent.sum(1).clamp_min(1)
+    symbols = torch.arange(log_probs.shape[-1], device=log_probs.device) != BLANK
+    return log_probs.masked_fill((labels == 0)[..., None] & symbols, SILENT_LOG_PROB)
 
 
 class LipShape(nn.Module):
