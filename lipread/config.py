@@ -183,7 +183,7 @@ class TrainConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(5.0, gt=0)
     frame_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss from the word times
-    symbols_in_words: bool = True  # CTC may put symbols only where something is said
+    symbols_in_words: bool = True  # CTC may put a word's symbol only where the word is said
     shape_loss: float = Field(1.0, ge=0)  # weight of telling the lip points from the pixels
     pixel_word_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss of the pixels alone
     frontend_steps: int = Field(0, ge=0)  # first steps, in which the pixel front-end learns alone, from these two

@@ -34,7 +34,7 @@ from lipread.training.loop import (
 )
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, prepare_state
-from lipread.training.teachers import SILENT_LOG_PROB
+from lipread.training.teachers import kept_in_words
 from networks import TINY, still
 from prepared import VOCABULARY, prepare
 
@@ -113,9 +113,9 @@ def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> N
     places = [0, *batch.target_lengths.cumsum(0).tolist()]
     for row, length in enumerate(batch.lengths.tolist()):
         target = batch.targets[places[row] : places[row + 1]]
-        legal = log_probs[row, :length].clone()
-        legal[batch.frame_labels[row, :length] == 0, 1:] = SILENT_LOG_PROB
-        ctc = F.ctc_loss(legal[:, None], target[None], [length], [len(target)], reduction="sum")
+        labels = batch.frame_labels[row, None, :length]
+        legal = kept_in_words(log_probs[row, None, :length], labels, state.word_of_symbol)
+        ctc = F.ctc_loss(legal[0, :, None], target[None], [length], [len(target)], reduction="sum")
         expected = ctc / len(target) + 0.7 * named[row] + 0.3 * shape[row] + 0.6 * words[row]
         assert losses[row].item() == pytest.approx(expected.item(), rel=1e-4)
     alone = clip_losses(state, batch, config.model_copy(update={"frame_loss": 0.0}))

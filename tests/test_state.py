@@ -79,6 +79,13 @@ def test_the_seed_makes_the_weights() -> None:
     assert not same(make(), make(seed=1))
 
 
+def test_word_symbols_know_their_words() -> None:
+    alphabet = Alphabet(("<blank>", " ", "a", " red", " a"))
+    network = PRESETS["tiny"].model_copy(update={"alphabet_size": alphabet.size})
+    state = prepare_state(TrainConfig(network=network), alphabet, ("a", "blue", "red"), torch.device("cpu"))
+    assert state.word_of_symbol.tolist() == [0, 0, 0, 3, 1]
+
+
 def test_a_round_trip_is_exact(tmp_path: Path) -> None:
     state = moved(make())
     save_state(state, tmp_path / "latest.pt")

@@ -9,7 +9,7 @@ from torch import nn
 
 from lipread.model.geometry_frontend import geometry_features
 from lipread.training.teachers import (
-    SILENT_LOG_PROB,
+    ELSEWHERE_LOG_PROB,
     LipShape,
     PixelWords,
     captured_output,
@@ -88,13 +88,17 @@ def test_pixel_words_learn_words_and_ignore_padding() -> None:
         assert alone.item() == pytest.approx(head(features, valid, labels)[1].item(), abs=1e-5)
 
 
-def test_symbols_are_kept_out_of_silence_and_nothing_else() -> None:
-    log_probs = torch.randn(2, 4, 3).log_softmax(-1).requires_grad_()
-    labels = torch.tensor([[0, 3, 0, -100], [1, 1, -100, -100]])
-    found = kept_in_words(log_probs, labels)
-    silent = (labels == 0)[..., None] & torch.tensor([False, True, True])
-    assert torch.equal(found[~silent], log_probs[~silent])
-    assert (found[silent] == SILENT_LOG_PROB).all()
+def test_symbols_are_kept_near_their_words_and_spelling_in_any() -> None:
+    words = torch.tensor([0, 1, 2, 0])  # blank, two words, a letter that spells
+    labels = torch.tensor([[0, 0, 0, 0, 2, 2, 1, 1, 1, 1, -100, 0], [-100] * 12])
+    log_probs = torch.randn(2, 12, 4).log_softmax(-1).requires_grad_()
+    found = kept_in_words(log_probs, labels, words)
+    allowed = torch.ones(2, 12, 4, dtype=torch.bool)
+    allowed[0, :, 1] = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
+    allowed[0, :, 2] = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1, 0])
+    allowed[0, :, 3] = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0])
+    assert torch.equal(found == log_probs, allowed)
+    assert (found[~allowed] == ELSEWHERE_LOG_PROB).all()
     found.sum().backward()  # type: ignore[no-untyped-call]
     assert log_probs.grad is not None
-    assert torch.equal(log_probs.grad != 0, ~silent)
+    assert torch.equal(log_probs.grad != 0, allowed)

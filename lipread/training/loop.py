@@ -165,7 +165,7 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             )
             log_probs = network.ctc(states[-1][:, 1:])
             if config.symbols_in_words:
-                log_probs = kept_in_words(log_probs, batch.frame_labels)
+                log_probs = kept_in_words(log_probs, batch.frame_labels, state.word_of_symbol.to(log_probs.device))
             losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)

@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from lipread.alphabet import Alphabet
@@ -37,6 +38,13 @@ class State:
     symbols: tuple[str, ...]  # of the alphabet, then the words of the per-frame loss
     step: int = 0
     best: float = math.inf
+
+    @cached_property
+    def word_of_symbol(self) -> Tensor:
+        """The word of the per-frame loss that each symbol of the alphabet stands for, 0 for none, (V,)."""
+        size = self.network.config.alphabet_size
+        numbers = {word: number for number, word in enumerate(self.symbols[size:], 1)}
+        return torch.tensor([numbers.get(symbol[1:], 0) if symbol[:1] == " " else 0 for symbol in self.symbols[:size]])
 
 
 def prepare_state(

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,7 +17,8 @@ from lipread.model.geometry_frontend import geometry_features
 from lipread.model.masks import valid_frames
 from lipread.model.temporal import TemporalConv, spread
 
-SILENT_LOG_PROB = -30.0  # of a symbol in silence: next to impossible, and finite where a text fits in no other way
+NEAR_FRAMES = 2  # word times are no more exact
+ELSEWHERE_LOG_PROB = -30.0  # of a symbol outside its word: next to impossible, and finite where no other path fits
 
 
 class FrameWords(nn.Module):
@@ -64,17 +64,24 @@ def frame_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return (losses * share).sum(1) / share.sum(1).clamp_min(1)
 
 
-def kept_in_words(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Log-probabilities (B, T, V) for the CTC loss, whose paths then write nothing in silence.
+def kept_in_words(log_probs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
+    """Log-probabilities (B, T, V) for the CTC loss, whose paths then write each word where it is said.
 
-    CTC alone does not care when a symbol comes: the first and last words of a clip drift to its first and last frame.
+    CTC alone does not care when a symbol comes: the first and last words of a clip drift to its first and last frame,
+    and words that are hard to tell wait for what follows. A word's symbol may come `NEAR_FRAMES` early or late;
+    symbols that spell words may come wherever any word is said.
 
     Args:
         log_probs: of the CTC head, (B, T, V).
         labels: word numbers, 0 silence, -100 not known, (B, T).
+        words: the word that each symbol stands for, 0 for those that spell, (V,).
     """
-    symbols = torch.arange(log_probs.shape[-1], device=log_probs.device) != BLANK
-    return log_probs.masked_fill((labels == 0)[..., None] & symbols, SILENT_LOG_PROB)
+    own = ((labels[..., None] == words) & (words > 0)).transpose(1, 2).to(log_probs.dtype)  # (B, V, T)
+    near = F.max_pool1d(own, 2 * NEAR_FRAMES + 1, stride=1, padding=NEAR_FRAMES).transpose(1, 2) > 0
+    known = (labels != -100)[..., None]
+    allowed = near | ~known | ((labels > 0)[..., None] & (words == 0))
+    allowed[..., BLANK] = True
+    return log_probs.masked_fill(~allowed, ELSEWHERE_LOG_PROB)
 
 
 class LipShape(nn.Module):
