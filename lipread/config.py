@@ -130,6 +130,12 @@ class SearchConfig(Config):
             raise ValueError("decoder='greedy' gives a single candidate, which no lm can reorder; use beam or grammar")
         if self.lm is None and self.lm_weight is not None:
             raise ValueError(f"lm_weight={self.lm_weight} without lm has nothing to weigh; give lm, or leave it out")
+        if self.lm is None and self.next_weight:
+            raise ValueError(f"next_weight={self.next_weight} without lm has nothing to weigh; give lm, or leave it out")
+        if "beam_size" in self.model_fields_set and self.chosen_decoder != "beam":
+            raise ValueError(f"beam_size={self.beam_size} is for decoder='beam', not for {self.chosen_decoder!r}")
+        if self.word_score is not None and self.lm is None and self.chosen_decoder != "beam":
+            raise ValueError(f"word_score={self.word_score} is for decoder='beam', not for {self.chosen_decoder!r}")
         return self
 
     @property
