@@ -18,7 +18,7 @@ from lipread.errors import LipreadError
 from lipread.evaluate import EvalClip, mouth_track
 from lipread.language_models import bundled_language_models, find_language_model, make_search
 from lipread.metrics import Score, score
-from lipread.values import Array
+from lipread.values import Array, Utterance
 
 if TYPE_CHECKING:
     from lipread.pipeline import LipReader
@@ -102,13 +102,21 @@ def figures(readings: Sequence[Reading], search: Search, *, way: str = "", seed:
         found = search.utterances(each.log_probs)
         seconds.append(time.perf_counter() - start)
         texts.append(" ".join(utterance.text for utterance in found))
-        candidates = [hypothesis.text for hypothesis in found[0].nbest] if len(found) == 1 else [texts[-1]]
-        best.append(min(candidates[:ORACLE_CANDIDATES], key=partial(_word_errors, each.reference)))
+        best.append(min(_joint_candidates(found), key=partial(_word_errors, each.reference)))
     references = [each.reference for each in readings]
     return WayFigures(
         way, score(references, texts, seed=seed), score(references, best, seed=seed).wer,
         1000 * statistics.median(seconds),
     )
+
+
+def _joint_candidates(utterances: Sequence[Utterance]) -> list[str]:
+    """The likeliest texts of all utterances together."""
+    joint = [(0.0, "")]
+    for each in utterances:
+        longer = [(score + more.score, f"{text} {more.text}".strip()) for score, text in joint for more in each.nbest]
+        joint = sorted(longer, key=lambda pair: -pair[0])[:ORACLE_CANDIDATES]
+    return [text for _, text in joint]
 
 
 def _word_errors(reference: str, text: str) -> float:

@@ -115,7 +115,7 @@ class SearchConfig(Config):
     lm_weight: float | None = Field(None, ge=0)  # None: what was tuned and is stored with the language model
     word_score: float | None = None  # added per word; None: as stored with the language model, else 0
     next_weight: float = Field(0.0, ge=0)  # of a BERT's "this follows the utterance before"
-    beam_size: int = Field(50, ge=1)
+    beam_size: int | None = Field(None, ge=1)  # None: 50
     nbest: int = Field(10, ge=1)
 
     @model_validator(mode="after")
@@ -131,8 +131,8 @@ class SearchConfig(Config):
         if self.lm is None and self.lm_weight is not None:
             raise ValueError(f"lm_weight={self.lm_weight} without lm has nothing to weigh; give lm, or leave it out")
         if self.lm is None and self.next_weight:
-            raise ValueError(f"next_weight={self.next_weight} without lm has nothing to weigh; give lm, or leave it out")
-        if "beam_size" in self.model_fields_set and self.chosen_decoder != "beam":
+            raise ValueError(f"next_weight={self.next_weight} without lm has nothing to weigh; give lm or leave it out")
+        if self.beam_size is not None and self.chosen_decoder != "beam":
             raise ValueError(f"beam_size={self.beam_size} is for decoder='beam', not for {self.chosen_decoder!r}")
         if self.word_score is not None and self.lm is None and self.chosen_decoder != "beam":
             raise ValueError(f"word_score={self.word_score} is for decoder='beam', not for {self.chosen_decoder!r}")
@@ -200,6 +200,8 @@ class TrainConfig(Config):
     freeze_batchnorm: bool = False
     freeze_frontend: bool = False
     held_out_speakers: tuple[str, ...] = ()  # speakers of `train` kept out, to choose for new people
+    folds: int = Field(0, ge=0)  # above 1: `train` and `val` are dealt into so many parts anew
+    fold: int = Field(0, ge=0)  # ... of which this one chooses
     evaluate_every: int = Field(500, ge=1)
     save_every: int = Field(100, ge=1)
     workers: int = Field(1, ge=0)  # processes that decode and augment
@@ -216,10 +218,23 @@ class TrainConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _fold_exists(self) -> TrainConfig:
+        if self.folds == 1 or (self.fold and self.fold >= self.folds):
+            raise ValueError(f"fold={self.fold} of folds={self.folds} is no fold; take 2 folds or more, counted from 0")
+        return self
+
     @property
     def network_config(self) -> NetworkConfig:
         """The network that is trained."""
         return self.network or PRESETS[self.preset]
+
+
+class GridConfig(Config):
+    """A search over settings: every combination of the values is trained and measured by cross-validation."""
+
+    grid: dict[str, tuple[bool | int | float | str, ...]] = Field(min_length=1)  # dotted setting -> values to try
+    folds: int = Field(5, ge=2)
 
 
 def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = "configuration") -> AnyConfig:
@@ -235,6 +250,8 @@ def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = 
         name = ".".join(path) or kind.__name__
         if first["type"] == "extra_forbidden":
             said = f" is not a setting; {_known_settings(kind, path)}"
+        elif first["type"] == "missing":
+            said = " is missing"
         elif first["type"] == "value_error":  # our own sentence, which shows the values
             said = ": " + first["msg"].removeprefix("Value error, ")
         else:

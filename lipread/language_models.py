@@ -24,6 +24,9 @@ BUNDLED_FOLDER = Path(__file__).parent / "weights" / "lm"
 ARPA_SUFFIXES = (".arpa", ".arpa.gz")
 DEFAULT_WEIGHT = 0.5  # of a language model for which nothing was tuned
 DEFAULT_GRAMMAR = "grid"
+DEFAULT_BEAM_SIZE = 50
+RESCORED = 25  # candidates, at least, that a language model may put in another order
+OTHER_FILES = frozenset({".arpa", ".gz", ".bin", ".txt", ".json", ".safetensors"})  # endings of files, not of names
 
 Kind = Literal["ngram", "bert", "hf"]
 
@@ -82,7 +85,7 @@ def find_language_model(name_or_path: str) -> LanguageModel:
         return LanguageModel(name_or_path, "ngram", path, read_tuned(path))
     if path.is_dir():
         return LanguageModel(name_or_path, _folder_kind(path), path, read_tuned(path))
-    if name_or_path.count("/") == 1 and not name_or_path.startswith(("/", ".")) and not path.suffix:
+    if name_or_path.count("/") == 1 and not name_or_path.startswith(("/", ".")) and path.suffix not in OTHER_FILES:
         return LanguageModel(name_or_path, "hf", None, Tuned())
     known = ", ".join(bundled_language_models()) or "none in this installation"
     raise ConfigError(
@@ -152,15 +155,36 @@ def make_search(config: SearchConfig, alphabet: Alphabet, *, scorer: SentenceSco
         if not in_search:
             from lipread.decoding.rescore import Remembering, Rescorer
 
-            rescore = Rescorer(scorer or Remembering(model.load()), weight, word_score, config.next_weight)
-    return Search(alphabet, decoder, rescore, nbest=config.nbest, name=name)
+            scorer = scorer or Remembering(_load_checked(model, alphabet))
+            rescore = Rescorer(scorer, weight, word_score, config.next_weight)
+    if config.next_weight and not getattr(scorer, "can_follow", False):
+        raise ConfigError(
+            f"next_weight={config.next_weight}: {config.lm} cannot tell which sentence follows another; give a BERT "
+            "with a next-sentence head, or leave it out"
+        )
+    return Search(
+        alphabet, decoder, rescore, nbest=config.nbest, name=name, sentences=kind == "grammar" or model is not None
+    )
+
+
+def _load_checked(model: LanguageModel, alphabet: Alphabet) -> SentenceScorer:
+    """Read it. Raises: as `LanguageModel.load`; DataError: an n-gram that knows nothing that can be written."""
+    loaded = model.load()
+    if model.kind == "ngram":
+        from lipread.decoding.beam import check_knows
+        from lipread.decoding.lm import NgramModel
+
+        assert isinstance(loaded, NgramModel)
+        check_knows(loaded, model.name, alphabet)
+    return loaded
 
 
 def _grammar_decoder(config: SearchConfig, alphabet: Alphabet) -> Decoder:
     from lipread.decoding.grammar import load_grammar
     from lipread.decoding.grammar_search import GrammarDecoder
 
-    return GrammarDecoder(load_grammar(config.grammar or DEFAULT_GRAMMAR), alphabet, nbest=config.nbest)
+    nbest = max(config.nbest, RESCORED) if config.lm else config.nbest
+    return GrammarDecoder(load_grammar(config.grammar or DEFAULT_GRAMMAR), alphabet, nbest=nbest)
 
 
 def _beam_decoder(
@@ -169,7 +193,8 @@ def _beam_decoder(
     from lipread.decoding.beam import BeamDecoder, read_lexicon
 
     lexicon = read_lexicon(config.lexicon, alphabet) if config.lexicon else None
+    beam_size = config.beam_size or DEFAULT_BEAM_SIZE
     return BeamDecoder(
-        alphabet, beam_size=config.beam_size, nbest=max(config.nbest, config.beam_size // 2), lexicon=lexicon,
+        alphabet, beam_size=beam_size, nbest=max(config.nbest, RESCORED), lexicon=lexicon,
         lm=model.path if model else None, lm_weight=weight, word_score=word_score,
     )

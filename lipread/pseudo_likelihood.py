@@ -51,6 +51,11 @@ class BertScorer:
                 totals[owner] += log_prob
         return [totals[rows[text]] for text in texts]
 
+    @property
+    def can_follow(self) -> bool:
+        """Whether it can tell which text follows another."""
+        return self.model.next_sentence
+
     @torch.inference_mode()
     def next_score(self, previous: str, text: str) -> float:
         """Natural-log probability that a text follows the previous one, by the next-sentence head.

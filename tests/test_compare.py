@@ -37,6 +37,13 @@ def test_figures_by_hand() -> None:
     assert (one.score.wer, one.oracle_wer) == (0.25, 0.25)
 
 
+def test_the_oracle_looks_at_the_candidates_of_every_utterance() -> None:
+    parted = np.concatenate([said("bin blue"), said("_" * 30), said("bin red")])
+    reading = Reading("a", "bin blue bin blue", parted)
+    found = figures([reading], Search(ENGLISH, Two()))
+    assert (found.score.wer, found.oracle_wer) == (0.5, 0.0)
+
+
 def test_every_way_reads_the_same_readings() -> None:
     readings = [Reading("a", "bin blue at f two now", said("bin blue at f two now"))]
     ways = {"greedy": SearchConfig(), "grammar grid": SearchConfig(decoder="grammar")}

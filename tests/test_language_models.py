@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from lipread.alphabet import Alphabet
 from lipread.config import SearchConfig, make_config
 from lipread.decoding.rescore import Rescorer
-from lipread.errors import ConfigError, LipreadError
+from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.language_models import (
     Tuned,
     bundled_language_models,
@@ -149,6 +150,54 @@ def test_greedy_is_the_default_and_names_say_what_was_done() -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         make_config(SearchConfig, options)
+
+
+@pytest.mark.parametrize("options", [{}, {"grammar": "grid"}, {"decoder": "beam", "beam_size": 7}])
+def test_options_go_through_json(options: dict[str, object]) -> None:
+    config = make_config(SearchConfig, options)
+    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
+
+
+class Counting:
+    """A scorer that likes long texts and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def scores(self, texts: Sequence[str]) -> list[float]:
+        self.asked += texts
+        return [float(len(text)) for text in texts]
+
+
+def test_how_many_candidates_are_shown_does_not_change_the_text() -> None:
+    unsure = said("bin blue at f two now", sure=0.3)
+    texts = set()
+    for nbest in (1, 25):
+        scorer = Counting()
+        config = SearchConfig(decoder="grammar", lm="grid-bert", lm_weight=3.0, nbest=nbest)
+        (only,) = make_search(config, ENGLISH, scorer=scorer).utterances(unsure)
+        assert len(only.nbest) == nbest and len(scorer.asked) >= 25
+        texts.add(only.text)
+    assert len(texts) == 1
+
+
+def test_an_ngram_of_another_alphabet_is_refused_with_a_grammar_too(tmp_path: Path) -> None:
+    arpa = tmp_path / "foreign.arpa"
+    arpa.write_text(ARPA.replace("bin", "дом").replace("blue", "свет"))
+    with pytest.raises(DataError, match="can spell none of its words"):
+        make_search(SearchConfig(grammar="grid", lm=str(arpa)), ENGLISH)
+
+
+@pytest.mark.parametrize("lm", ["grid-ngram", "grid-bert"])
+def test_next_weight_needs_a_model_that_can_tell(lm: str) -> None:
+    with pytest.raises(ConfigError, match=f"next_weight=2.0: {lm} cannot tell"):
+        make_search(SearchConfig(lm=lm, next_weight=2.0), ENGLISH)
+
+
+def test_names_that_hugging_face_knows_may_have_dots() -> None:
+    assert find_language_model("Qwen/Qwen2.5-0.5B").kind == "hf"
+    with pytest.raises(ConfigError, match="neither a file nor a folder"):
+        find_language_model("texts/mine.arpa")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,39 @@ def test_rescoring_sees_the_text_before_and_may_reorder() -> None:
     assert seen == ["", "bin"]
 
 
+class Scored:
+    """A decoder that says what was heard, at a price per utterance, and refuses too few frames."""
+
+    def __init__(self, price: float, least: int = 1) -> None:
+        self.price, self.least = price, least
+
+    def decode(self, log_probs: Array) -> tuple[Hypothesis, ...]:
+        if len(log_probs) < self.least:
+            raise DataError("too few frames")
+        greedy = greedy_decode(log_probs, ENGLISH)
+        return (Hypothesis(greedy.text, greedy.score - self.price, greedy.score),)
+
+
+@pytest.mark.parametrize(
+    ("price", "sentences", "texts"),
+    [(5.0, True, ["binlaygo"]), (5.0, False, ["bin", "lay", "go"]), (0.0, True, ["bin", "lay", "go"])],
+)
+def test_what_a_pause_parted_is_joined_where_one_sentence_scores_better(
+    price: float, sentences: bool, texts: list[str]
+) -> None:
+    log_probs = np.concatenate([said(f"bin{PAUSE}lay"), said(PAUSE, sure=0.8), said(f"{PAUSE}go")])
+    found = Search(ENGLISH, Scored(price), sentences=sentences).utterances(log_probs)
+    assert [each.text for each in found] == texts
+    assert [found[0].start_s, found[-1].end_s] == [0.0, len(log_probs) / 25]
+
+
+def test_what_is_too_short_for_a_sentence_joins_its_neighbour() -> None:
+    log_probs = said(f"a{PAUSE}{'lay' * 4}")
+    assert len(speech_spans(log_probs)) == 2
+    (only,) = Search(ENGLISH, Scored(0.0, least=20), sentences=True).utterances(log_probs)
+    assert only.text == "alaylaylaylay"
+
+
 def test_no_more_candidates_than_asked_for() -> None:
     (only,) = Search(ENGLISH, Changes("other"), nbest=1).utterances(said("bin"))
     assert [each.text for each in only.nbest] == ["other"]

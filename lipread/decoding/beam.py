@@ -89,7 +89,7 @@ class BeamDecoder:
         elif lm is not None:
             self.lm = lm
         if self.lm is not None:
-            _check_knows(self.lm, str(lm) if isinstance(lm, (str, os.PathLike)) else "lm", alphabet, self.lexicon)
+            check_knows(self.lm, str(lm) if isinstance(lm, (str, os.PathLike)) else "lm", alphabet, self.lexicon)
         self.lm_weight = lm_weight if self.lm is not None else 0.0
         self.word_score = word_score
         self._writer = Writer(alphabet, self.lm)
@@ -219,7 +219,7 @@ def _best(ranks: Floats, most: int) -> npt.NDArray[np.int64]:
     return possible
 
 
-def _check_knows(lm: Ngrams, name: str, alphabet: Alphabet, lexicon: Lexicon | None) -> None:
+def check_knows(lm: Ngrams, name: str, alphabet: Alphabet, lexicon: Lexicon | None = None) -> None:
     """Raises: DataError: the language model knows nothing that can be written."""
     letters = {symbol for symbol in alphabet.symbols if len(symbol) == 1} - {" "}
     if lm.unit == "char":

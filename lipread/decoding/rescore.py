@@ -22,7 +22,7 @@ class Rescorer:
         scorer: the language model.
         weight: of its natural-log score; 0 changes nothing.
         word_score: added per word, against the liking of language models for short texts.
-        next_weight: of the next-sentence score, where the scorer has a `next_score`.
+        next_weight: of the next-sentence score, where the scorer has one.
     """
 
     scorer: SentenceScorer
@@ -40,9 +40,8 @@ class Rescorer:
         texts = [each.text for each in candidates]
         scores = self.scorer.scores(texts)
         following = [0.0] * len(texts)
-        next_score = getattr(self.scorer, "next_score", None)
-        if self.next_weight and previous and next_score is not None:
-            following = [next_score(previous, text) for text in texts]
+        if self.next_weight and previous and getattr(self.scorer, "can_follow", False):
+            following = [self.scorer.next_score(previous, text) for text in texts]  # type: ignore[attr-defined]
         scored = [
             replace(
                 each,
@@ -72,7 +71,11 @@ class Remembering:
             self._known.update(zip(new, self._scorer.scores(new), strict=True))
         return [self._known[text] for text in texts]
 
+    @property
+    def can_follow(self) -> bool:
+        """Whether the scorer can tell which text follows another."""
+        return bool(getattr(self._scorer, "can_follow", False))
+
     def next_score(self, previous: str, text: str) -> float:
-        """As the scorer's, 0 where it has none."""
-        next_score = getattr(self._scorer, "next_score", None)
-        return 0.0 if next_score is None else float(next_score(previous, text))
+        """As the scorer's."""
+        return float(self._scorer.next_score(previous, text))  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ Shapes: T frames at 25 Hz, V symbols (0 = blank).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from lipread.values import FRAME_RATE_HZ, Array, Hypothesis, Utterance
 
 PAUSE_FRAMES = FRAME_RATE_HZ  # so long without any symbol, and a new utterance begins
 PAUSE_LOG_PROB = float(np.log(0.5))  # of the blank, in every frame of a pause
+JOINING_GAIN = 1.0  # of the score, natural log, for which what a pause parted is one sentence after all
 
 Rescore = Callable[[Sequence[Hypothesis], str], tuple[Hypothesis, ...]]
 
@@ -49,13 +51,15 @@ class Search:
         rescore: candidates and the text before -> candidates in a new order.
         nbest: so many candidates are kept.
         name: says how the text was found, for the transcript.
+        sentences: whether the scores are those of whole sentences, as with a grammar or a language model: what a pause
+            parted is then joined where that fits better.
     """
 
     def __init__(
         self, alphabet: Alphabet, decoder: Decoder | None = None, rescore: Rescore | None = None,
-        *, nbest: int = 10, name: str = "greedy",
+        *, nbest: int = 10, name: str = "greedy", sentences: bool = False,
     ) -> None:
-        self.alphabet, self.nbest, self.name = alphabet, nbest, name
+        self.alphabet, self.nbest, self.name, self.sentences = alphabet, nbest, name, sentences
         self.decoder = decoder or GreedyDecoder(alphabet)
         self.rescore = rescore
 
@@ -68,30 +72,51 @@ class Search:
         Raises: ConfigError: they do not fit the alphabet.
         """
         check_log_probs(log_probs, self.alphabet)
-        found: list[Utterance] = []
-        previous = ""
+        found: list[_Part] = []
+        silence = 0.0  # score of the blanks since the last of them
         for first, end in speech_spans(log_probs):
-            part = log_probs[first:end]
-            raw = greedy_decode(part, self.alphabet)
+            raw = greedy_decode(log_probs[first:end], self.alphabet)
             if not raw.text:
+                silence += raw.score
                 continue
-            candidates = self.candidates(part, raw, previous)
-            found.append(
-                Utterance(
-                    start_s + first / FRAME_RATE_HZ, start_s + end / FRAME_RATE_HZ,
-                    candidates[0].text, raw.text, candidates[: self.nbest],
-                )
+            part = self._read(log_probs, first, end, found)
+            if found and self.sentences:
+                joined = self._read(log_probs, found[-1].first, end, found[:-1])
+                if joined.score > found[-1].score + silence + part.score + JOINING_GAIN:
+                    found.pop()
+                    part = joined
+            found.append(part)
+            silence = 0.0
+        return tuple(
+            Utterance(
+                start_s + part.first / FRAME_RATE_HZ, start_s + part.end / FRAME_RATE_HZ,
+                part.candidates[0].text, part.raw.text, part.candidates[: self.nbest],
             )
-            previous = candidates[0].text
-        return tuple(found)
+            for part in found
+        )
 
-    def candidates(self, log_probs: Array, raw: Hypothesis, previous: str = "") -> tuple[Hypothesis, ...]:
-        """All candidates of one utterance, best first; the greedy text alone where nothing else fits its frames."""
+    def _read(self, log_probs: Array, first: int, end: int, before: Sequence[_Part]) -> _Part:
+        """Search the frames first..end; the greedy text alone, worth nothing, where nothing fits them."""
+        part = log_probs[first:end]
+        raw = greedy_decode(part, self.alphabet)
         try:
-            candidates = self.decoder.decode(log_probs)
+            candidates = self.decoder.decode(part)
         except DataError:  # too few frames for the shortest sentence of a grammar
-            return (raw,)
-        return self.rescore(candidates, previous) if self.rescore and len(candidates) > 1 else candidates
+            return _Part(first, end, raw, (raw,), -np.inf)
+        if self.rescore:
+            candidates = self.rescore(candidates, before[-1].candidates[0].text if before else "")
+        return _Part(first, end, raw, candidates, candidates[0].score)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The frames first..end with what was found in them."""
+
+    first: int
+    end: int
+    raw: Hypothesis
+    candidates: tuple[Hypothesis, ...]
+    score: float
 
 
 def speech_spans(log_probs: Array) -> list[tuple[int, int]]:
