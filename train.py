@@ -3,9 +3,16 @@
     python train.py --data prepared/grid                         everything else has a default
     python train.py --config recipe.toml --steps 5000            settings from a file, one of them changed
     torchrun --nproc-per-node 2 train.py --data prepared/grid    two processes that act as one
+    python train.py --search grid.toml --out runs/search         every combination of some settings, cross-validated
 
 Nested settings have dotted names: --augment.flip 0 --network.encoder.num_hidden_layers 4. A run that was interrupted
-goes on when it is started again with the same --out.
+goes on when it is started again with the same --out. A search, too; started several times, its processes share the
+work. Its file lists the values to try:
+
+    folds = 5
+    [grid]
+    "network.encoder.hidden_dropout_prob" = [0.0, 0.1, 0.3]
+    "augment.flip" = [0.0, 0.5]
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from typing import Any, get_args
 
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
-from lipread.config import PRESETS, Config, TrainConfig, load_toml, make_config
+from lipread.config import PRESETS, Config, GridConfig, TrainConfig, load_toml, make_config
 from lipread.errors import ConfigError, LipreadError
 
 
@@ -31,17 +38,42 @@ def parse(arguments: list[str]) -> TrainConfig:
     """
     arguments = list(_spelled(arguments))
     values: dict[str, Any] = {}
-    if "--config" in arguments:
-        place = arguments.index("--config")
-        if place + 1 >= len(arguments):
-            raise ConfigError("--config needs the path of a TOML file after it")
-        values = load_toml(arguments[place + 1])
-        arguments = arguments[:place] + arguments[place + 2 :]
+    if file := take_file(arguments, "--config"):
+        values = load_toml(file)
     values = merge(values, command_line(arguments))
     preset = PRESETS.get(str(values.get("preset", TrainConfig().preset)))
     if preset and isinstance(values.get("network"), dict):
         values["network"] = merge(preset.model_dump(), values["network"])
     return make_config(TrainConfig, values, origin="settings")
+
+
+def take_file(arguments: list[str], option: str) -> str | None:
+    """The path after an option, which are both taken out. Raises: ConfigError: there is none after it."""
+    if option not in arguments:
+        return None
+    place = arguments.index(option)
+    if place + 1 >= len(arguments):
+        raise ConfigError(f"{option} needs the path of a TOML file after it")
+    file = arguments[place + 1]
+    del arguments[place : place + 2]
+    return file
+
+
+def parse_grid(path: str) -> GridConfig:
+    """The settings to try in a TOML file; names with dots may be quoted or not. Raises: ConfigError."""
+    values = load_toml(path)
+    if isinstance(values.get("grid"), dict):
+        values["grid"] = dict(_dotted(values["grid"]))
+    return make_config(GridConfig, values, origin=path)
+
+
+def _dotted(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested tables -> dotted names with their values."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 def command_line(arguments: list[str]) -> dict[str, Any]:
@@ -51,7 +83,8 @@ def command_line(arguments: list[str]) -> dict[str, Any]:
     """
 
     class Arguments(TrainConfig, BaseSettings):  # type: ignore[misc]
-        """Train a network on prepared folders. --config FILE.toml gives settings, the rest here overrides them."""
+        """Train a network on prepared folders. --config FILE.toml gives settings, the rest here overrides them;
+        --search FILE.toml tries every combination of the values listed there."""
 
     try:
         source: CliSettingsSource[Any] = CliSettingsSource(
@@ -70,7 +103,7 @@ def _spelled(arguments: list[str]) -> Iterator[str]:
     """--batch-pixels=3 -> --batch_pixels=3."""
     for argument in arguments:
         name, sign, value = argument.partition("=")
-        if name == "--config" and sign:
+        if name in ("--config", "--search") and sign:
             yield from (name, value)
         elif name.startswith("--no-"):
             yield "--no-" + name[5:].replace("-", "_")
@@ -106,14 +139,22 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run a training; errors are one line."""
+    """Run a training or a search; errors are one line."""
     try:
-        config = parse(sys.argv[1:])
+        arguments = list(_spelled(sys.argv[1:]))
+        grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
+        config = parse(arguments)
         if not config.data:
             found = sorted(path.parent for path in Path("prepared").glob("*/manifest.tsv"))
             if not found:
                 raise ConfigError("no prepared folder: give --data FOLDER, or fill prepared/ with `lipread prepare`")
             config = config.model_copy(update={"data": tuple(found)})
+        if grid:
+            from lipread.training.grid_search import grid_search, show_trials
+
+            show_trials(grid_search(config, grid))
+            print(f"table and plot: {config.out / 'search.tsv'}, {config.out / 'search.png'}")
+            return 0
         from lipread.training.loop import train
 
         print(f"checkpoint: {train(config)}")

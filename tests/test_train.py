@@ -338,8 +338,8 @@ def test_torchrun_with_two_processes_gives_the_weights_of_one(
     one, two, first = (flat(saved(tmp_path / name)["network"]) for name in ("one", "two", "start"))
     moved = one - first
     assert moved.norm() > 0.1
-    # Adam makes whole steps out of gradients that are nothing but rounding: after the first step a weight in 300 differs,
-    # and from there the two drift apart; with other batches or gradients, nearly all would differ by a whole step
+    # Adam makes whole steps out of gradients that are nothing but rounding: after the first step a weight in 300
+    # differs, and from there the two drift apart; with other batches or gradients, nearly all differ by a whole step
     assert (two - one).norm() < 0.15 * moved.norm()
     other = flat(saved(tmp_path / "two")["average"]) - flat(saved(tmp_path / "one")["average"])
     assert other.norm() < 0.15 * moved.norm()

@@ -96,6 +96,26 @@ def load_clips(folder: Path) -> list[Clip]:
     return clips
 
 
+def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], dict[str, list[Clip]]]:
+    """What is trained on, and what chooses, by name.
+
+    With `config.folds`, the clips of `val` and those of `train` from the same kind of source are dealt out anew; points
+    without pixels and drawn heads stay in training beside real clips.
+    """
+    usable = [clip for clip in clips if clip.split in ("train", "val")]
+    strangers = [clip for clip in usable if clip.split == "train" and clip.speaker in config.held_out_speakers]
+    usable = [clip for clip in usable if clip.speaker not in config.held_out_speakers or clip.split == "val"]
+    val = [clip for clip in usable if clip.split == "val"]
+    if config.folds:
+        sources = {clip.source for clip in val or usable}
+        dealt = sorted((clip for clip in usable if clip.source in sources), key=lambda clip: clip.name)
+        order = np.random.default_rng(config.seed).permutation(len(dealt))
+        val = [dealt[place] for place in sorted(order[config.fold :: config.folds].tolist())]
+    chosen = {id(clip) for clip in val}
+    training = [clip for clip in usable if id(clip) not in chosen]
+    return training, {"val": val, "held-out": [clip for clip in strangers if clip.crops_path]}
+
+
 def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[WordSpan, ...]:
     """Start and end in seconds and word -> frames without the silences.
 

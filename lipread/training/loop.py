@@ -27,7 +27,7 @@ from lipread.model.masks import valid_frames
 from lipread.model.norm import freeze_batchnorm
 from lipread.training import distributed
 from lipread.training.batches import Batch
-from lipread.training.dataset import Clip, TrainingBatches, load_clips, training_vocabulary
+from lipread.training.dataset import Clip, TrainingBatches, divide_clips, load_clips, training_vocabulary
 from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
@@ -54,12 +54,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
         raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
     fitting = [clip for clip in clips if clip.frames < network.encoder.max_position_embeddings]
-    training = [c for c in fitting if c.split == "train" and c.speaker not in config.held_out_speakers]
-    held_out = [c for c in fitting if c.split == "train" and c.speaker in config.held_out_speakers]
-    choosing = {
-        "val": [c for c in fitting if c.split == "val"],
-        "held-out": [c for c in held_out if c.crops_path],
-    }
+    training, choosing = divide_clips(fitting, config)
     vocabulary = training_vocabulary(training)
     alphabet = choose_alphabet(config, training)
     config = config.model_copy(update={"network": network.model_copy(update={"alphabet_size": alphabet.size})})

@@ -1,0 +1,251 @@
+"""A grid of settings -> the word error rate of every combination, by k-fold cross-validation, as a table and a plot.
+
+Trials lie in an SQLite store in the run's folder, so that a search goes on where it was stopped, and so that several
+processes started with the same folder share the work. A finished fold is a small file; a fold that was interrupted goes
+on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import shutil
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lipread.checkpoint import load_checkpoint
+from lipread.config import GridConfig, TrainConfig, make_config
+from lipread.errors import ConfigError, DataError, MissingDependencyError
+from lipread.files import write_text, written_whole
+from lipread.training.loop import train
+
+if TYPE_CHECKING:
+    import optuna
+
+Combination = dict[str, Any]  # dotted setting -> value
+
+HEARTBEAT_S = 15
+DEAD_AFTER_S = 60  # without a heartbeat
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination with its error rates, one per fold."""
+
+    values: Combination
+    wers: tuple[float, ...]
+    cers: tuple[float, ...]
+
+    @property
+    def wer(self) -> float:
+        """Mean over the folds."""
+        return statistics.fmean(self.wers)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over the folds."""
+        return statistics.stdev(self.wers) / math.sqrt(len(self.wers))
+
+
+def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], None] = print) -> list[Trial]:
+    """Train every combination on every fold; best first.
+
+    Args:
+        config: settings that all have in common; `config.out` is the folder of the search, which goes on where it is.
+        note: is told what goes on.
+    Returns: all trials, which also lie in `config.out`/search.tsv, drawn in search.png.
+    Raises: ConfigError: a combination cannot work, or the store holds another search. DataError: nothing to choose on.
+        MissingDependencyError: optuna is absent. And whatever the training raises.
+    """
+    library = _optuna()
+    combinations = [dict(zip(grid.grid, values, strict=True)) for values in itertools.product(*grid.grid.values())]
+    for values in combinations:
+        with_values(config, values)
+    config.out.mkdir(parents=True, exist_ok=True)
+    _check_same(config, grid)
+    storage = library.storages.RDBStorage(
+        f"sqlite:///{config.out / 'search.db'}", heartbeat_interval=HEARTBEAT_S, grace_period=DEAD_AFTER_S,
+        engine_kwargs={"connect_args": {"timeout": 60}},
+    )
+    study = library.create_study(
+        study_name="grid", storage=storage, load_if_exists=True,
+        sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.grid.items()}, seed=0),
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        values = {name: trial.suggest_categorical(name, list(choices)) for name, choices in grid.grid.items()}
+        note(f"trial {trial.number} of {len(combinations)}: {_shown(values)}")
+        folds = [measure_fold(config, values, fold, grid.folds) for fold in range(grid.folds)]
+        trial.set_user_attr("wers", [each["wer"] for each in folds])
+        trial.set_user_attr("cers", [each["cer"] for each in folds])
+        return statistics.fmean(each["wer"] for each in folds)
+
+    waiting = False
+    while True:
+        library.storages.fail_stale_trials(study)
+        states = _states(study)
+        open_ones = [each for each in combinations if states.get(_key(each)) not in ("COMPLETE", "RUNNING")]
+        if open_ones:
+            failed = [each for each in open_ones if _key(each) in states]
+            if len(failed) == len(open_ones):  # the sampler takes a failed trial for a finished one
+                study.enqueue_trial(failed[0])
+            study.optimize(objective, n_trials=1)
+        elif "RUNNING" in states.values():
+            if not waiting:
+                note("other processes run the rest; waiting for them")
+            waiting = True
+            time.sleep(HEARTBEAT_S / 3)
+        else:
+            break
+    trials = sorted(_finished(study), key=lambda each: each.wer)
+    write_table(config.out / "search.tsv", trials)
+    write_plot(config.out / "search.png", trials)
+    return trials
+
+
+def with_values(config: TrainConfig, values: Combination) -> TrainConfig:
+    """The configuration with some settings, named by dots, replaced. Raises: ConfigError."""
+    plain = config.model_dump()
+    if any(name.startswith("network.") for name in values):
+        plain["network"] = config.network_config.model_dump()
+    for name, value in values.items():
+        *path, last = name.split(".")
+        place = plain
+        for part in path:
+            if not isinstance(place.get(part), dict):
+                raise ConfigError(f"grid: {name} is not a setting; train.py --help lists every setting")
+            place = place[part]
+        place[last] = value
+    return make_config(TrainConfig, plain, origin=f"grid, {_shown(values)}")
+
+
+def measure_fold(config: TrainConfig, values: Combination, fold: int, folds: int) -> dict[str, float]:
+    """Train one fold, or go on with it, or look up what came of it -> error rates after its last step."""
+    run = config.out / "trials" / _key(values) / f"fold{fold}"
+    result = run.with_suffix(".json")
+    if not result.exists():
+        chosen = with_values(config, values)
+        chosen = chosen.model_copy(
+            update={"out": run, "folds": folds, "fold": fold, "evaluate_every": chosen.steps}
+        )
+        figures = load_checkpoint(train(chosen, show=False)).record["chosen_on"]
+        if "val" not in figures:
+            raise DataError("there is no clip with words to choose on; prepare data with a text first")
+        write_text(result, json.dumps({**figures["val"], "settings": values}) + "\n")
+        shutil.rmtree(run, ignore_errors=True)  # its checkpoints would fill the disk
+    found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+    return found
+
+
+def show_trials(trials: Sequence[Trial]) -> None:
+    """Print them as a table."""
+    names = list(trials[0].values)
+    table = Table(*names, "WER %", "standard error", "CER %")
+    for each in trials:
+        figures = (each.wer, each.standard_error, statistics.fmean(each.cers))
+        table.add_row(*(str(each.values[name]) for name in names), *(f"{100 * figure:.1f}" for figure in figures))
+    Console().print(table)
+
+
+def write_table(path: Path, trials: Sequence[Trial]) -> None:
+    """One line per combination, best first: settings, mean WER and its standard error, mean CER, WER of every fold."""
+    names = list(trials[0].values)
+    lines = ["\t".join([*names, "wer", "standard_error", "cer", "fold_wers"])]
+    for each in trials:
+        figures = (each.wer, each.standard_error, statistics.fmean(each.cers))
+        folds = ",".join(f"{wer:.4f}" for wer in each.wers)
+        lines.append("\t".join([*(str(each.values[name]) for name in names), *(f"{x:.4f}" for x in figures), folds]))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_plot(path: Path, trials: Sequence[Trial]) -> None:
+    """A panel per setting: every combination as a point, with the mean of those that share a value.
+
+    Raises: MissingDependencyError: matplotlib is absent. OutputError: the file cannot be written.
+    """
+    from lipread.plots import new_figure
+
+    names = list(trials[0].values)
+    figure = new_figure(figsize=(4 * len(names), 4))
+    for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False, sharey=True)[0], strict=True):
+        choices = sorted({each.values[name] for each in trials}, key=lambda value: (isinstance(value, str), value))
+        places = {value: place for place, value in enumerate(choices)}
+        axes.errorbar(
+            [places[each.values[name]] for each in trials], [100 * each.wer for each in trials],
+            [100 * each.standard_error for each in trials], fmt="o", alpha=0.5, capsize=3, label="combination",
+        )
+        means = [statistics.fmean(100 * each.wer for each in trials if each.values[name] == value) for value in choices]
+        axes.plot(range(len(choices)), means, "-", color="black", label="mean")
+        axes.set_xticks(range(len(choices)), [str(value) for value in choices])
+        axes.set(xlabel=name)
+    axes = figure.axes[0]
+    axes.set(ylabel=f"WER %, mean of {len(trials[0].wers)} folds, with standard error")
+    axes.legend()
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingDependencyError("--search needs the package optuna; pip install 'lipread[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeats, in every process
+    return optuna
+
+
+def _check_same(config: TrainConfig, grid: GridConfig) -> None:
+    """Keep what is searched beside the store; figures of other settings must not be mixed with these."""
+    path = config.out / "search.json"
+    ours = {"settings": config.model_dump(mode="json"), "search": grid.model_dump(mode="json")}
+    for name in ("out", "device", "threads", "workers"):
+        del ours["settings"][name]
+    if not path.exists():
+        write_text(path, json.dumps(ours, indent=1) + "\n")
+        return
+    theirs = json.loads(path.read_text(encoding="utf-8"))
+    for part in ours:
+        for name, value in ours[part].items():
+            if theirs[part].get(name) != value:
+                raise ConfigError(f"{config.out}: holds a search with another {name}; choose another --out")
+
+
+def _states(study: optuna.Study) -> dict[str, str]:
+    """State of every combination that was begun: the best of its trials counts."""
+    order = ("FAIL", "WAITING", "RUNNING", "COMPLETE")
+    states: dict[str, str] = {}
+    for trial in study.get_trials(deepcopy=False):
+        values = trial.params or trial.system_attrs.get("fixed_params", {})
+        key, state = _key(values), trial.state.name
+        if state in order and order.index(state) >= order.index(states.get(key, "FAIL")):
+            states[key] = state
+    return states
+
+
+def _finished(study: optuna.Study) -> list[Trial]:
+    found = {
+        _key(trial.params): Trial(dict(trial.params), tuple(trial.user_attrs["wers"]), tuple(trial.user_attrs["cers"]))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE"
+    }
+    return list(found.values())
+
+
+def _key(values: Combination) -> str:
+    """A short name that only this combination has."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _shown(values: Combination) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())

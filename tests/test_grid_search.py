@@ -1,0 +1,172 @@
+"""A search over settings: folds that tile the data, every combination once, killed, shared, refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lipread.config import GridConfig, TrainConfig
+from lipread.errors import ConfigError, MissingDependencyError
+from lipread.training import grid_search as module
+from lipread.training.dataset import divide_clips, load_clips
+from lipread.training.grid_search import grid_search, with_values
+from prepared import prepare
+from test_train import finish, program, run_main, start, tiny
+
+GRID = GridConfig(grid={"augment.flip": (0.0, 0.5), "network.encoder.hidden_dropout_prob": (0.0, 0.2)}, folds=2)
+
+
+def settings(data: Path, out: Path, **values: Any) -> TrainConfig:
+    config: TrainConfig = program.parse(tiny(data, out, steps=2, **values))
+    return config
+
+
+def write_grid(path: Path) -> Path:
+    dropout = '"network.encoder.hidden_dropout_prob" = [0.0, 0.2]'
+    path.write_text(f"folds = 2\n[grid]\naugment.flip = [0.0, 0.5]\n{dropout}\n")
+    return path
+
+
+def test_folds_tile_train_and_val(tmp_path: Path) -> None:
+    real = load_clips(prepare(tmp_path / "real", clips=4, points_only=0))
+    drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",)))
+    chosen: list[str] = []
+    for fold in range(3):
+        training, choosing = divide_clips(real + drawn, TrainConfig(folds=3, fold=fold))
+        val = choosing["val"]
+        assert len(val) in (len(real) // 3, len(real) // 3 + 1)
+        assert {id(clip) for clip in training} | {id(clip) for clip in val} == {id(clip) for clip in real + drawn}
+        assert len(training) + len(val) == len(real) + len(drawn)
+        assert all(clip.source == "real" for clip in val)
+        chosen += [clip.name for clip in val]
+    assert sorted(chosen) == sorted(clip.name for clip in real)
+    training, choosing = divide_clips(real, TrainConfig())
+    assert {clip.split for clip in training} == {"train"} and {clip.split for clip in choosing["val"]} == {"val"}
+
+
+def test_every_combination_once_and_no_work_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepare(tmp_path / "data")
+    config = settings(data, tmp_path / "search")
+    trained: list[TrainConfig] = []
+
+    def counting(chosen: TrainConfig, **options: Any) -> Path:
+        trained.append(chosen)
+        return real_train(chosen, **options)
+
+    real_train = module.train
+    monkeypatch.setattr(module, "train", counting)
+    trials = grid_search(config, GRID)
+    assert len(trained) == 4 * 2
+    assert {(each.fold, each.augment.flip, each.network_config.encoder.hidden_dropout_prob) for each in trained} == {
+        (fold, flip, dropout) for fold in (0, 1) for flip in (0.0, 0.5) for dropout in (0.0, 0.2)
+    }
+    assert [each.wer for each in trials] == sorted(each.wer for each in trials)
+    table = (config.out / "search.tsv").read_text().splitlines()
+    assert table[0].split("\t")[:3] == ["augment.flip", "network.encoder.hidden_dropout_prob", "wer"]
+    assert len(table) == 5 and float(table[1].split("\t")[2]) == pytest.approx(trials[0].wer, abs=1e-4)
+    assert (config.out / "search.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(config.out.rglob("latest.pt"))  # they would fill the disk
+    assert grid_search(config, GRID) == trials
+    assert len(trained) == 4 * 2
+
+
+def test_a_failed_trial_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(prepare(tmp_path / "data"), tmp_path / "search")
+    real_train, calls = module.train, []
+
+    def interrupted(chosen: TrainConfig, **options: Any) -> Path:
+        calls.append(chosen)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real_train(chosen, **options)
+
+    monkeypatch.setattr(module, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        grid_search(config, GRID)
+    assert len(grid_search(config, GRID)) == 4
+    assert len(calls) == 4 * 2 + 1  # what was finished is not trained again
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out, grid = prepare(tmp_path / "data"), tmp_path / "search", write_grid(tmp_path / "grid.toml")
+    arguments = [*tiny(data, out, steps=2), "--search", str(grid)]
+    killed = start(*arguments, cwd=tmp_path)
+    deadline = time.monotonic() + 300
+    while not list(out.glob("trials/*/*.json")):
+        assert killed.poll() is None, killed.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    monkeypatch.setattr(module, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(module, "DEAD_AFTER_S", 2)
+    assert run_main(monkeypatch, *arguments) == 0
+    assert len(set((out / "search.tsv").read_text().splitlines())) == 5
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work(tmp_path: Path) -> None:
+    data, out, grid = prepare(tmp_path / "data"), tmp_path / "search", write_grid(tmp_path / "grid.toml")
+    arguments = [*tiny(data, out, steps=2), "--search", str(grid)]
+    both = [start(*arguments, cwd=tmp_path) for _ in range(2)]
+    for code, said, err in map(finish, both):
+        assert code == 0, err
+        assert "search.tsv" in said
+    assert len(set((out / "search.tsv").read_text().splitlines())) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("folds = 2\n[grid]\n", "grid={}: "),
+        ("folds = 1\n[grid]\nseed = [1, 2]\n", "folds=1"),
+        ("[grid]\nstepz = [1]\n", "stepz is not a setting"),
+        ("[grid]\naugment.flip = [2.0]\n", "augment.flip=2.0"),
+        ("[grid]\naugment.flip.hard = [2.0]\n", "augment.flip.hard is not a setting"),
+        ("[grid]\nseed = 3\n", "grid.seed=3"),
+        ("[gird]\nseed = [3]\n", "grid is missing"),
+        ("not toml", "not valid TOML"),
+    ],
+)
+def test_a_wrong_grid_is_one_sentence(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grid.toml").write_text(text)
+    data = prepare(tmp_path / "data")
+    assert run_main(monkeypatch, *tiny(data, tmp_path / "out"), f"--search={tmp_path / 'grid.toml'}") == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    config = settings(prepare(tmp_path / "data"), tmp_path / "search")
+    small = GridConfig(grid={"seed": (0,)}, folds=2)
+    grid_search(config, small)
+    with pytest.raises(ConfigError, match="holds a search with another grid"):
+        grid_search(config, GRID)
+    with pytest.raises(ConfigError, match="holds a search with another learning_rate"):
+        grid_search(config.model_copy(update={"learning_rate": 0.1}), small)
+
+
+def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lipread\[search\]'"):
+        grid_search(settings(prepare(tmp_path / "data"), tmp_path / "search"), GRID)
+
+
+def test_values_replace_settings_of_the_preset() -> None:
+    config = TrainConfig(preset="tiny")
+    changed = with_values(config, {"network.encoder.num_hidden_layers": 3, "learning_rate": 1e-3})
+    assert changed.network_config.encoder.num_hidden_layers == 3
+    assert changed.network_config.frontend == config.network_config.frontend
+    assert changed.learning_rate == 1e-3
