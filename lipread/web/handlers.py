@@ -6,6 +6,7 @@ Every function here is a generator or returns at once; folders are deleted when 
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from lipread.web.why import attention_of, explain
 
 ALL_HEADS = "all"
 DOWNLOADS = len(USUAL_FORMATS) + 1  # and the film
-FILM = 3  # place of the player among the outputs
+NOTES, FILM = 1, 3  # places of the notes and of the player among the outputs
 NO_VIDEO = "Choose a video, record one, or take an example first."
 
 
@@ -52,10 +53,14 @@ class Result:
         return (*others, *ready, *[gr.update(value=None, interactive=False)] * (DOWNLOADS - len(ready)))
 
     @classmethod
-    def film_only(cls, film: Path) -> tuple[Any, ...]:
-        """The captioned film into its player and its button; all else stays."""
+    def film_only(cls, reading: Reading, folder: Path) -> tuple[Any, ...]:
+        """Write the captioned film, for its player and its button; all else stays, also where that fails."""
         values = [gr.skip()] * len(cls().values())
-        values[FILM], values[-1] = str(film), gr.update(value=str(film), interactive=True)
+        try:
+            film = str(write_film(reading, folder))
+            values[FILM], values[-1] = film, gr.update(value=film, interactive=True)
+        except LipreadError as error:
+            values[NOTES] = timeline.failure_html(str(error))
         return tuple(values)
 
 
@@ -92,6 +97,7 @@ class Handlers:
         if not video:
             yield Result(notes=timeline.failure_html(NO_VIDEO)).values()
             return
+        yield Result().values()  # what was read before goes; gradio closes only what has given something
         session = str(request.session_hash)
         with self._work(session) as (folder, stop):
             try:
@@ -104,9 +110,9 @@ class Handlers:
                 result.key = self.service.remember(session, reading)
                 result.files = tuple(write_files(reading, folder))
                 yield result.values()
-                yield Result.film_only(write_film(reading, folder))
+                yield Result.film_only(reading, folder)
             except Cancelled:
-                yield Result(notes=timeline.cancelled_html()).values()
+                pass  # `cancel` has said so
             except LipreadError as error:
                 yield Result(notes=timeline.failure_html(str(error))).values()
 
@@ -157,6 +163,7 @@ class Handlers:
         """Read all files: the table as it fills, at the end the zip."""
         options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
         rows: list[Row] = []
+        yield timeline.table_html(rows), None, ""  # what was read before goes
         with self._work(str(request.session_hash)) as (folder, stop):
             try:
                 rows = unpack(files or [], folder, self.service.limits)
@@ -187,7 +194,7 @@ class Handlers:
         candidates with their scores, warnings, advice, and, where the text is empty, the reason.
         """
         if not video:
-            raise gr.Error("give a video file")
+            raise gr.Error("give a video file", print_exception=False)
         options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
         with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
             reading = read_video(
@@ -263,4 +270,5 @@ def head_of(choice: str) -> int | None:
 
 def speaker_of(text: str | int) -> str | int:
     """"auto", "largest", or a number as text -> what the pipeline takes."""
-    return int(text) if str(text).strip().lstrip("-").isdecimal() else str(text).strip() or "auto"
+    text = str(text).strip()
+    return int(text) if re.fullmatch(r"-?\d+", text) else text or "auto"

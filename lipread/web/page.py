@@ -153,14 +153,14 @@ def _advanced() -> Components:
             info="tuned: what was found best for it; or type a number", allow_custom_value=True, visible=False,
         )
         beam = gr.Slider(1, LARGEST_BEAM, value=50, step=1, label="Beam size", visible=False)
-        nbest = gr.Slider(1, LONGEST_NBEST, value=5, step=1, label="Other readings to keep")
+        nbest = gr.Slider(1, LONGEST_NBEST, value=5, step=1, label="Other readings to keep", visible=False)
 
-    def fitting(chosen: str, model: str) -> tuple[Any, Any, Any]:
-        beams = chosen == "beam" or (chosen == DECODERS[0] and model != NO_LM)
-        return gr.update(visible=chosen == "grammar"), gr.update(visible=model != NO_LM), gr.update(visible=beams)
+    def fitting(chosen: str, model: str) -> list[Any]:
+        grammatical, beams = chosen == "grammar", chosen == "beam" or (chosen == DECODERS[0] and model != NO_LM)
+        return [gr.update(visible=shown) for shown in (grammatical, model != NO_LM, beams, grammatical or beams)]
 
     gr.on(
-        [decoder.change, lm.change], fitting, [decoder, lm], [grammar, weight, beam], queue=False,
+        [decoder.change, lm.change], fitting, [decoder, lm], [grammar, weight, beam, nbest], queue=False,
         show_progress="hidden", api_visibility="private",
     )
     return [decoder, grammar, lm, weight, beam, nbest]

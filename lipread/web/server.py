@@ -119,7 +119,7 @@ def make_app(
     gr.mount_gradio_app(
         app, page, path="/", root_path=root_path or None, auth=(user, password) if user and password else None,
         auth_message="lipread asks for the user and password that its owner chose.", show_error=True,
-        max_file_size=f"{limits.upload_mb}mb", footer_links=["api", "settings"], run_history=False, ssr_mode=False,
+        max_file_size=f"{limits.upload_mb}mb", footer_links=[], run_history=False, ssr_mode=False,
         theme=make_theme(), css=CSS, head=HEAD, enable_monitoring=False, pwa=False, mcp_server=False,
     )
     threading.Thread(target=warm_up, args=(service, clips, folder, warmed), daemon=True).start()

@@ -85,7 +85,10 @@ class SharedSearch(Search):
     """A search that requests use one after the other: decoders keep tables that they fill as they go."""
 
     def __init__(self, search: Search) -> None:
-        super().__init__(search.alphabet, search.decoder, search.rescore, nbest=search.nbest, name=search.name)
+        super().__init__(
+            search.alphabet, search.decoder, search.rescore, nbest=search.nbest, name=search.name,
+            sentences=search.sentences,
+        )
         self._one_at_a_time = threading.Lock()
 
     def utterances(self, log_probs: Array, *, start_s: float = 0.0) -> tuple[Utterance, ...]:
