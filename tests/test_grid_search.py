@@ -114,11 +114,11 @@ def test_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work(tmp_path: Path) -> None:
+def test_processes_share_the_work(tmp_path: Path) -> None:
     data, out, grid = prepare(tmp_path / "data"), tmp_path / "search", write_grid(tmp_path / "grid.toml")
     arguments = [*tiny(data, out, steps=2), "--search", str(grid)]
-    both = [start(*arguments, cwd=tmp_path) for _ in range(2)]
-    for code, said, err in map(finish, both):
+    all_at_once = [start(*arguments, cwd=tmp_path) for _ in range(4)]
+    for code, said, err in map(finish, all_at_once):
         assert code == 0, err
         assert "search.tsv" in said
     assert len(set((out / "search.tsv").read_text().splitlines())) == 5

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
@@ -73,14 +74,15 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
         with_values(config, values)
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same(config, grid)
-    storage = library.storages.RDBStorage(
-        f"sqlite:///{config.out / 'search.db'}", heartbeat_interval=HEARTBEAT_S, grace_period=DEAD_AFTER_S,
-        engine_kwargs={"connect_args": {"timeout": 60}},
-    )
-    study = library.create_study(
-        study_name="grid", storage=storage, load_if_exists=True,
-        sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.grid.items()}, seed=0),
-    )
+    with FileLock(config.out / "search.lock"):  # tables that two processes make at once clash
+        storage = library.storages.RDBStorage(
+            f"sqlite:///{config.out / 'search.db'}", heartbeat_interval=HEARTBEAT_S, grace_period=DEAD_AFTER_S,
+            engine_kwargs={"connect_args": {"timeout": 60}},
+        )
+        study = library.create_study(
+            study_name="grid", storage=storage, load_if_exists=True,
+            sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.grid.items()}, seed=0),
+        )
 
     def objective(trial: optuna.Trial) -> float:
         values = {name: trial.suggest_categorical(name, list(choices)) for name, choices in grid.grid.items()}
@@ -133,16 +135,18 @@ def measure_fold(config: TrainConfig, values: Combination, fold: int, folds: int
     """Train one fold, or go on with it, or look up what came of it -> error rates after its last step."""
     run = config.out / "trials" / _key(values) / f"fold{fold}"
     result = run.with_suffix(".json")
-    if not result.exists():
-        chosen = with_values(config, values)
-        chosen = chosen.model_copy(
-            update={"out": run, "folds": folds, "fold": fold, "evaluate_every": chosen.steps}
-        )
-        figures = load_checkpoint(train(chosen, show=False)).record["chosen_on"]
-        if "val" not in figures:
-            raise DataError("there is no clip with words to choose on; prepare data with a text first")
-        write_text(result, json.dumps({**figures["val"], "settings": values}) + "\n")
-        shutil.rmtree(run, ignore_errors=True)  # its checkpoints would fill the disk
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.with_suffix(".lock")):  # the sampler may hand one combination to two processes
+        if not result.exists():
+            chosen = with_values(config, values)
+            chosen = chosen.model_copy(
+                update={"out": run, "folds": folds, "fold": fold, "evaluate_every": chosen.steps}
+            )
+            figures = load_checkpoint(train(chosen, show=False)).record["chosen_on"]
+            if "val" not in figures:
+                raise DataError("there is no clip with words to choose on; prepare data with a text first")
+            write_text(result, json.dumps({**figures["val"], "settings": values}) + "\n")
+            shutil.rmtree(run, ignore_errors=True)  # its checkpoints would fill the disk
     found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
     return found
 
