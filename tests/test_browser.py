@@ -175,6 +175,7 @@ def test_an_example_is_read_with_a_language_model(open_page: Callable[..., Any])
     page.wait_for_selector(DONE)
     page.wait_for_selector("#lr-changes .lr-changes")
     page.click("button.label-wrap:has-text('Other readings')")
+    page.wait_for_selector("#lr-nbest table", state="attached")
     tables, best = page.locator("#lr-nbest table"), []
     assert tables.count()
     for table in tables.all():  # one per utterance
@@ -203,6 +204,14 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     assert text_of(page) == ""
     assert read(page, drawn)  # and it goes on
     upload(page, long)
+    page.click("#lr-read")
+    page.wait_for_selector("#lr-text >> text=/following the lips/")
+    assert page.locator("#lr-words .lr-word").count() == 0  # nothing of the other video
+    assert page.locator("#lr-file-srt").is_disabled()
+    page.click("#lr-cancel")
+    page.wait_for_selector("text=Cancelled")
+    server.wait_until_idle(30)
+    assert server.folders() == []  # though the pictures of the one before were being made
     page.click("#lr-read")
     page.wait_for_selector("#lr-text >> text=/following the lips/")
     page.close()  # who leaves keeps nobody waiting

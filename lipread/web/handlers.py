@@ -99,7 +99,7 @@ class Handlers:
             return
         yield Result().values()  # what was read before goes; gradio closes only what has given something
         session = str(request.session_hash)
-        with self._work(session) as (folder, stop):
+        with self._work(session, alone=True) as (folder, stop):
             try:
                 progress(0.0, "Starting")
                 reading = read_video(
@@ -110,7 +110,9 @@ class Handlers:
                 result.key = self.service.remember(session, reading)
                 result.files = tuple(write_files(reading, folder))
                 yield result.values()
-                yield Result.film_only(reading, folder)
+                film = Result.film_only(reading, folder)
+                if not stop.is_set():
+                    yield film
             except Cancelled:
                 pass  # `cancel` has said so
             except LipreadError as error:
@@ -221,9 +223,9 @@ class Handlers:
             yield {"headers": list(HEADERS), "rows": [row.cells() for row in rows]}, str(pack(folder, rows))
 
     @contextlib.contextmanager
-    def _work(self, session: str) -> Iterator[tuple[Path, threading.Event]]:
+    def _work(self, session: str, *, alone: bool = False) -> Iterator[tuple[Path, threading.Event]]:
         """A request's own folder, deleted however it ends, and what tells it to stop."""
-        stop = self.service.begin(session)
+        stop = self.service.begin(session, alone=alone)
         try:
             with tempfile.TemporaryDirectory(prefix="lipread-request-") as folder:
                 yield Path(folder), stop

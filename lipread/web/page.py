@@ -125,6 +125,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
     hidden: dict[str, Any] = {
         "api_visibility": "private", "concurrency_id": "read", "concurrency_limit": service.limits.at_once,
         "show_progress_on": [text], "scroll_to_output": False,
+        "trigger_mode": "multiple",  # a click while the captioned film is being written takes its place
     }
     reading = read.click(do.read, inputs, outputs, **hidden)
     again = faces.select(do.read_face, inputs, outputs, **hidden)

@@ -112,7 +112,7 @@ class Service:
     card: str = ""
     _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
     _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
-    _working: dict[str, set[threading.Event]] = field(default_factory=dict)
+    _working: dict[str, dict[threading.Event, bool]] = field(default_factory=dict)  # session: what stops it: alone?
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -149,24 +149,32 @@ class Service:
             found = self._readings.get(key or "")
             return found[1] if found else None
 
-    def begin(self, session: str) -> threading.Event:
-        """Note that work for a session begins -> is set when the session wants it to stop."""
+    def begin(self, session: str, *, alone: bool = False) -> threading.Event:
+        """Note that work for a session begins -> is set when the session wants it to stop.
+
+        Args:
+            alone: takes the place of work that the session began alone before.
+        """
         stop = threading.Event()
         with self._lock:
-            self._working.setdefault(session, set()).add(stop)
+            working = self._working.setdefault(session, {})
+            for other, replaced in working.items():
+                if alone and replaced:
+                    other.set()
+            working[stop] = alone
         return stop
 
     def end(self, session: str, stop: threading.Event) -> None:
         """Note that the work that `begin` noted is over."""
         with self._lock:
-            self._working.get(session, set()).discard(stop)
+            self._working.get(session, {}).pop(stop, None)
             if not self._working.get(session):
                 self._working.pop(session, None)
 
     def cancel(self, session: str) -> bool:
         """Stop all work of a session -> whether there was any."""
         with self._lock:
-            stops = set(self._working.get(session, ()))
+            stops = list(self._working.get(session, ()))
         for stop in stops:
             stop.set()
         return bool(stops)
