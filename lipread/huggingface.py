@@ -6,6 +6,7 @@ Source: Salazar et al. 2020, arXiv:1910.14659, for the pseudo-log-likelihood of 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from lipread.errors import ConfigError, MissingDependencyError
 
 BATCH = 64  # masked copies that are looked at together
+LONGEST = 1024  # pieces of a text that are scored as one; also where a model knows no bound
+
+Part = tuple[torch.Tensor, range]  # ids (L,), and the places of the text among them
 
 
 class HuggingFaceScorer:
@@ -34,8 +38,10 @@ class HuggingFaceScorer:
             raise MissingDependencyError(
                 f"the language model {name_or_folder} needs the package transformers; pip install 'lipread[hf]'"
             ) from error
-        for library in ("transformers", "huggingface_hub"):
-            logging.getLogger(library).setLevel(logging.ERROR)  # what they warn of is in our error
+        for name in ("transformers", "huggingface_hub"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # what they warn of is in our error
+        library: Any = transformers
+        library.utils.logging.disable_progress_bar()
         try:
             config = transformers.AutoConfig.from_pretrained(name_or_folder)
             architectures = " ".join(config.architectures or [])
@@ -44,54 +50,79 @@ class HuggingFaceScorer:
                     f"{name_or_folder}: its architectures are {architectures or 'not named'}; "
                     "a masked or a causal language model is wanted"
                 )
-            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name_or_folder)
             self.masked = "MaskedLM" in architectures
-            kind = transformers.AutoModelForMaskedLM if self.masked else transformers.AutoModelForCausalLM
-            self._model: Any = kind.from_pretrained(name_or_folder).eval()
+            kind: Any = transformers.AutoModelForMaskedLM if self.masked else transformers.AutoModelForCausalLM
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name_or_folder)
+            self._model: Any
+            self._model, loading = kind.from_pretrained(name_or_folder, output_loading_info=True)
         except ConfigError:
             raise
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            said = (str(error) or type(error).__name__).splitlines()[0]
+        except Exception as error:  # each of the libraries below it has errors of its own for damaged files
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"{name_or_folder}: cannot be used as a language model ({said})") from error
+        if missing := sorted(loading["missing_keys"]):
+            raise ConfigError(
+                f"{name_or_folder}: its weights lack {missing[0]} and {len(missing) - 1} more that config.json wants "
+                "(the files do not belong together)"
+            )
         if self.masked and self._tokenizer.mask_token_id is None:
             raise ConfigError(f"{name_or_folder}: its tokenizer has no mask token, so it cannot score by masking")
+        self._model.eval()
+        positions = getattr(config, "max_position_embeddings", None) or math.inf
+        start = self._tokenizer.bos_token_id
+        if start is None:
+            start = config.bos_token_id
+        self._start: list[int] = [] if start is None or self.masked else [start]
+        special = len(self._tokenizer("")["input_ids"]) if self.masked else 1
+        # some models number their positions from two on
+        self._room = max(1, int(min(positions - 2, self._tokenizer.model_max_length, LONGEST)) - special)
 
     @torch.inference_mode()
     def scores(self, texts: Sequence[str]) -> list[float]:
-        """Natural-log probability of each text, or its pseudo-log-likelihood; 0 for an empty one."""
-        sequences = {
-            row: self._tokenizer(text, return_tensors="pt")["input_ids"][0]  # (L,)
-            for row, text in enumerate(texts)
-            if text.strip()
-        }
+        """Natural-log probability of each text, or its pseudo-log-likelihood; 0 for an empty one.
+
+        A text that is longer than the model's positions is scored in parts that fit.
+        """
+        parts: list[Part] = []
+        rows: list[int] = []  # the text that each belongs to
+        for row, text in enumerate(texts):
+            new = list(self._parts(text))
+            parts += new
+            rows += [row] * len(new)
         totals = [0.0] * len(texts)
-        for row, score in self._pseudo(sequences) if self.masked else self._causal(sequences):
-            totals[row] += score
+        for number, score in self._pseudo(parts) if self.masked else self._causal(parts):
+            totals[rows[number]] += score
         return totals
 
-    def _causal(self, sequences: dict[int, torch.Tensor]) -> Iterator[tuple[int, float]]:
-        start = self._tokenizer.bos_token_id
-        if start is None:
-            start = self._model.config.bos_token_id
-        for row, ids in sequences.items():
-            if start is not None and (not len(ids) or int(ids[0]) != start):
-                ids = torch.cat([torch.tensor([start]), ids])
-            log_probs = F.log_softmax(self._model(ids[None]).logits[0].float(), -1)  # (L, words)
-            yield row, float(log_probs[:-1].gather(1, ids[1:, None]).sum())
+    def _parts(self, text: str) -> Iterator[Part]:
+        """A text in parts that fit, each with what the model wants before and after it."""
+        words = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        before, after = self._start, []
+        if self.masked and words:
+            whole = self._tokenizer(text, verbose=False)["input_ids"]
+            places = range(len(whole) - len(words) + 1)
+            begin = next((place for place in places if whole[place : place + len(words)] == words), 0)
+            before, after = whole[:begin], whole[begin + len(words) :]
+        for first in range(0, len(words), self._room):
+            part = words[first : first + self._room]
+            yield torch.tensor([*before, *part, *after]), range(len(before), len(before) + len(part))
 
-    def _pseudo(self, sequences: dict[int, torch.Tensor]) -> Iterator[tuple[int, float]]:
-        """Scores of single words: copies of all texts, each with one word masked, go in batches of like length."""
-        copies: list[tuple[int, int]] = []  # (row of a text, place of the mask)
-        for row, ids in sorted(sequences.items(), key=lambda each: len(each[1])):
-            special = self._tokenizer.get_special_tokens_mask(ids.tolist(), already_has_special_tokens=True)
-            copies += [(row, place) for place, is_special in enumerate(special) if not is_special]
+    def _causal(self, parts: Sequence[Part]) -> Iterator[tuple[int, float]]:
+        for number, (ids, _) in enumerate(parts):
+            log_probs = F.log_softmax(self._model(ids[None]).logits[0].float(), -1)  # (L, words)
+            yield number, float(log_probs[:-1].gather(1, ids[1:, None]).sum())
+
+    def _pseudo(self, parts: Sequence[Part]) -> Iterator[tuple[int, float]]:
+        """Scores of single words: copies of all parts, each with one word masked, go in batches of like length."""
+        by_length = sorted(range(len(parts)), key=lambda number: len(parts[number][0]))
+        copies = [(number, place) for number in by_length for place in parts[number][1]]
         for first in range(0, len(copies), BATCH):
-            rows, places = zip(*copies[first : first + BATCH], strict=True)
-            lengths = torch.tensor([len(sequences[row]) for row in rows])
-            ids = pad_sequence([sequences[row] for row in rows], batch_first=True)  # (n, L)
-            each, place = torch.arange(len(rows)), torch.tensor(places)
+            numbers, places = zip(*copies[first : first + BATCH], strict=True)
+            lengths = torch.tensor([len(parts[number][0]) for number in numbers])
+            ids = pad_sequence([parts[number][0] for number in numbers], batch_first=True)  # (n, L)
+            each, place = torch.arange(len(numbers)), torch.tensor(places)
             words = ids[each, place]
             ids[each, place] = self._tokenizer.mask_token_id
             valid = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
             logits = self._model(input_ids=ids, attention_mask=valid).logits[each, place].float()  # (n, words)
-            yield from zip(rows, F.log_softmax(logits, -1)[each, words].tolist(), strict=True)
+            yield from zip(numbers, F.log_softmax(logits, -1)[each, words].tolist(), strict=True)

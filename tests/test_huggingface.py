@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,58 @@ def test_a_model_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, around=True)
     with pytest.raises(ConfigError, match="ViTForImageClassification; a masked or a causal language model is wanted"):
         HuggingFaceScorer(str(tmp_path))
+
+
+def test_long_texts_are_scored_in_parts_that_fit(masked: tuple[Path, Any], tmp_path: Path) -> None:
+    text = "bin blue at f two now " * 300  # 1,800 words; 512 positions, of which two are left out, less [CLS] and [SEP]
+    scorer = HuggingFaceScorer(str(masked[0]))
+    parts = [" ".join(text.split()[first : first + 508]) for first in range(0, 1800, 508)]
+    assert scorer.scores([text]) == pytest.approx([sum(scorer.scores(parts))], rel=1e-5)
+    config = transformers.GPT2Config(
+        vocab_size=len(WORDS), n_embd=16, n_layer=1, n_head=2, bos_token_id=2, n_positions=8
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, around=False)
+    causal = HuggingFaceScorer(str(tmp_path))
+    parts = [" ".join(text.split()[first : first + 5]) for first in range(0, 1800, 5)]
+    assert causal.scores([text]) == pytest.approx([sum(causal.scores(parts))], rel=1e-5)
+
+
+def test_unknown_words_are_no_better_than_known_ones(masked: tuple[Path, Any], causal: tuple[Path, Any]) -> None:
+    for folder, _ in (masked, causal):
+        scores = HuggingFaceScorer(str(folder)).scores(["xyz uvw", "bin"])
+        assert scores[0] < scores[1] < 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: cut(folder / "model.safetensors"), "incomplete metadata"),
+        (lambda folder: cut(folder / "tokenizer.json"), "cannot be used as a language model"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "cannot be used as a language model"),
+        (lambda folder: change(folder / "config.json", n_embd="wide"), "n_embd"),
+        (lambda folder: change(folder / "config.json", n_embd=32), "cannot be used as a language model"),
+        (lambda folder: change(folder / "config.json", n_layer=3), r"lack transformer\.h\.2\..* and 11 more"),
+    ],
+)
+def test_damaged_folders_are_refused(
+    damage: Callable[[Path], Any], said: str, causal: tuple[Path, Any], tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(causal[0], tmp_path / "model"))
+    damage(folder)
+    with pytest.raises(ConfigError, match=said) as caught:
+        HuggingFaceScorer(str(folder))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # no progress bar, no report
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
