@@ -82,7 +82,7 @@ def tune_command(
     found = find_language_model(lm)
     if found.path is None:
         raise ConfigError(f"lm {lm!r} is not on this machine, so nothing can be stored beside it; give its folder")
-    chosen = read_manifest(manifest, split=split, clips=clips)
+    chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
     reader = load_reader(model, device)
     with ClipDisplay(len(chosen), quiet=quiet) as display:
         readings = read_clips(reader, chosen, finished=display.read)

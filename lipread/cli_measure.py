@@ -37,6 +37,10 @@ def evaluate_command(
     from lipread.files import write_text
     from lipread.terminal import ClipDisplay, show_evaluation
 
+    if plot is not None:
+        from lipread.plots import new_figure
+
+        new_figure()  # before the work starts
     if (manifest is None) == (drawn == 0):
         raise ConfigError("evaluate needs either a manifest or --drawn N, and not both")
     with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
@@ -106,8 +110,8 @@ def calibrate_command(
     from lipread.terminal import ClipDisplay
     from lipread.tuning import fit_temperature
 
+    chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
     reader = load_reader(model, device)
-    chosen = read_manifest(manifest, split=split, clips=clips)
     with ClipDisplay(len(chosen), quiet=quiet) as display:
         readings = read_clips(reader, chosen, finished=display.read)
     temperature = round(fit_temperature(readings, reader.alphabet), 3)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lipread.batch import VIDEO_SUFFIXES
-from lipread.errors import DataError, LipreadError
+from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.metrics import Calibration, Confusion, Score, calibration, confusions, right_words, score, score_groups
 from lipread.values import LIP_POINTS, MouthTrack, Transcript
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NEEDED_COLUMNS = ("clip", "speaker", "text")
 ALL_SPLITS = "all"
+REPORTED_SPLITS = ("test", "unseen")  # nothing is chosen on these
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Evaluation:
     """Figures over all clips; a clip that could not be read counts as read empty."""
 
     model: str
+    search: str  # "greedy", "grammar grid", ...: figures of a closed grammar are not those of open reading
     way: str
     score: Score
     speakers: Mapping[str, Score]
@@ -82,6 +84,7 @@ class Evaluation:
         factors = {stage: seconds / max(1e-9, self.duration_s) for stage, seconds in self.stage_s.items()}
         return {
             "model": self.model,
+            "search": self.search,
             "way": self.way,
             "score": asdict(self.score),
             "speakers": {speaker: asdict(each) for speaker, each in self.speakers.items()},
@@ -133,7 +136,10 @@ def evaluate(
         results.append(result)
         if finished:
             finished(result)
-    return summarise(results, model=reader.checkpoint.name, way=_way(clips), stage_s=dict(stage_s), seed=seed)
+    return summarise(
+        results, model=reader.checkpoint.name, search=reader.search.name, way=_way(clips), stage_s=dict(stage_s),
+        seed=seed,
+    )
 
 
 def judged_words(transcript: Transcript, reference: str) -> tuple[tuple[float, bool], ...]:
@@ -143,12 +149,13 @@ def judged_words(transcript: Transcript, reference: str) -> tuple[tuple[float, b
 
 
 def summarise(
-    results: Sequence[ClipResult], *, model: str, way: str, stage_s: Mapping[str, float], seed: int = 0
+    results: Sequence[ClipResult], *, model: str, search: str, way: str, stage_s: Mapping[str, float], seed: int = 0
 ) -> Evaluation:
     """Figures from single results. Raises: DataError: there are none."""
     said, read = [each.reference for each in results], [each.hypothesis for each in results]
     return Evaluation(
         model=model,
+        search=search,
         way=way,
         score=score(said, read, seed=seed),
         speakers=score_groups([each.speaker for each in results], said, read, seed=seed),
@@ -161,7 +168,8 @@ def summarise(
 
 
 def read_manifest(
-    path: PathLike, *, split: str = ALL_SPLITS, clips: PathLike | None = None, limit: int | None = None
+    path: PathLike, *, split: str = ALL_SPLITS, clips: PathLike | None = None, limit: int | None = None,
+    to_choose: bool = False,
 ) -> list[EvalClip]:
     """Find the clips to judge by.
 
@@ -170,13 +178,20 @@ def read_manifest(
         split: only clips of this split; "all" for every one.
         clips: folder of the videos; by default `clips` beside the manifest, else a prepared folder's `crops`.
         limit: at most so many clips, spread evenly over the list so that every speaker has a chance.
+        to_choose: something is to be fitted or chosen on them.
     Raises: DataError: no manifest, a column is missing, no clip is left, or a clip has no file.
+        ConfigError: clips of a reported split, to choose on.
     """
     manifest = Path(path) / "manifest.tsv" if Path(path).is_dir() else Path(path)
     rows = [row for row in _rows(manifest) if split == ALL_SPLITS or row.get("split") == split]
     if not rows:
         known = ", ".join(sorted({row.get("split") or "" for row in _rows(manifest)}))
         raise DataError(f"{manifest}: no clip of split {split!r}; it has: {known or 'no clips at all'}")
+    if to_choose and any(row.get("split") in REPORTED_SPLITS for row in rows):
+        raise ConfigError(
+            f"split {split!r}: clips of {' and '.join(REPORTED_SPLITS)} are for reporting, and figures on them mean "
+            "nothing once something was chosen on them; choose on another split, such as val"
+        )
     if limit is not None and limit < len(rows):
         rows = [rows[index] for index in np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
     base = manifest.parent

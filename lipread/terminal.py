@@ -160,7 +160,10 @@ def show_report(report: BatchReport, jobs: int, folder: Path, *, quiet: bool = F
 
 def show_evaluation(result: Evaluation) -> None:
     """Error rates with intervals, per speaker, confusions, and the real-time factor by stage."""
-    table = Table("speaker", "clips", "words", "WER %", "95 %", "CER %", "95 %", title=f"{result.model}, {result.way}")
+    table = Table(
+        "speaker", "clips", "words", "WER %", "95 %", "CER %", "95 %",
+        title=f"{result.model}, {result.search}, {result.way}"
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for speaker, each in result.speakers.items():

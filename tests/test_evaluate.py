@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lipread.alphabet import Alphabet
-from lipread.errors import DataError, VideoError
+from lipread.errors import ConfigError, DataError, VideoError
 from lipread.evaluate import EvalClip, evaluate, prepared_track, read_manifest
 from lipread.values import Transcript
 from test_pipeline import spelling_track, teller
@@ -37,6 +37,7 @@ class PretendReader:
 
     alphabet = Alphabet.english()
     checkpoint = SimpleNamespace(name="pretend")
+    search = SimpleNamespace(name="greedy")
 
     def __init__(self, **texts: str) -> None:
         self.texts = texts
@@ -51,7 +52,10 @@ class PretendReader:
 def test_manifest_by_split_and_folder(corpus: Path) -> None:
     assert [clip.clip for clip in read_manifest(corpus, split="test")] == ["s1_a", "s2_c"]
     assert [clip.clip for clip in read_manifest(corpus / "manifest.tsv")] == ["s1_a", "s1_b", "s2_c"]
-    (clip,) = read_manifest(corpus, split="train")
+    for split in ("test", "all"):
+        with pytest.raises(ConfigError, match="are for reporting"):
+            read_manifest(corpus, split=split, to_choose=True)
+    (clip,) = read_manifest(corpus, split="train", to_choose=True)
     assert clip == EvalClip("s1_b", "s1", "set red by m one soon", video=corpus / "clips" / "s1_b.mp4")
 
 
@@ -98,7 +102,7 @@ def test_figures_by_hand(corpus: Path) -> None:
     written = json.loads(json.dumps(result.to_json()))
     assert written["real_time_factor"] == pytest.approx({"all": 0.3, "video": 0.1, "network": 0.2})
     assert written["score"]["words"] == 18
-    assert written["way"] == "video file to text"
+    assert (written["way"], written["search"]) == ("video file to text", "greedy")
 
 
 def test_a_clip_that_cannot_be_read_counts_as_read_empty(corpus: Path) -> None:

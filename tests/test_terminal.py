@@ -36,9 +36,10 @@ def test_evaluation_shows_rates_intervals_and_confusions(capsys: pytest.CaptureF
         ClipResult("a", "s1", "bin blue at f", "bin blue at s", 0.9, 3.0),
         ClipResult("b", "s2", "set red", "", 0.0, 3.0, "the lips hardly move"),
     ]
-    show_evaluation(summarise(results, model="small", way="video file to text", stage_s={"video": 0.6, "network": 1.2}))
+    stage_s = {"video": 0.6, "network": 1.2}
+    show_evaluation(summarise(results, model="small", search="beam", way="video file to text", stage_s=stage_s))
     shown = capsys.readouterr().out
-    for part in ("small, video file to text", "25.0", "100.0", "50.0", "f→s 1", "1 of 2 clips gave no", "factor 0.300"):
+    for part in ("small, beam, video file to text", "25.0", "100.0", "50.0", "f→s 1", "1 of 2 clips gave no", "tor 0.300"):
         assert part in shown, part
 
 
