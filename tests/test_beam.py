@@ -6,6 +6,7 @@ import math
 import time
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from ctc_by_hand import log_probs, log_softmax, probabilities_of_all_texts, prob
 from lipread.alphabet import BLANK_SYMBOL, Alphabet
 from lipread.decoding.beam import BeamDecoder
 from lipread.decoding.greedy import greedy_decode
+from lipread.decoding.lm import NgramModel, Unit
 from lipread.errors import ConfigError, DataError
+from lipread.training.ngram import estimate_ngrams
 from lipread.values import Array
 
 AB = Alphabet((BLANK_SYMBOL, "a", "b"))
@@ -37,6 +40,35 @@ def noise(frames: int, alphabet: Alphabet, seed: int = 0, blank: float = 4.0) ->
     scores = np.random.default_rng(seed).normal(size=(frames, alphabet.size)) * 2
     scores[:, 0] += blank
     return log_softmax(scores)
+
+
+@pytest.mark.parametrize("lexicon", [None, ["a", "ab", "b"]], ids=["open", "lexicon"])
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_a_wide_beam_with_an_ngram_finds_the_best_of_all_texts(
+    unit: Unit, lexicon: list[str] | None, tmp_path: Path
+) -> None:
+    said = ["a ab", "a a b", "ab a", "b ab ab a", "ab b a", "a b ab"]
+    estimate_ngrams(said, order=3, unit=unit).write(tmp_path / "lm.arpa")
+    lm = NgramModel.load(tmp_path / "lm.arpa")
+    decoder = BeamDecoder(
+        WORDS, beam_size=3000, nbest=3000, lm=lm, lm_weight=0.7, word_score=0.4, lexicon=lexicon
+    )
+    for seed in range(3):
+        scores = noise(4, WORDS, seed, blank=0.0)
+        wanted = {
+            text: (math.log(probability), lm.scores([text])[0])
+            for text, probability in probabilities_of_all_texts(scores, WORDS).items()
+            if probability > 0 and (lexicon is None or set(text.split()) <= set(lexicon))
+        }
+        found = decoder.decode(scores)
+        missing = set(wanted) - {each.text for each in found}  # in a lexicon each word has one spelling
+        assert all(len(canonical_of_words(text)) + repeats(text) > len(scores) for text in missing)
+        assert lexicon or not missing
+        for each in found:
+            acoustic, of_lm = wanted[each.text]
+            assert (each.acoustic_score, each.lm_score) == pytest.approx((acoustic, of_lm), abs=1e-4)
+            assert each.score == pytest.approx(acoustic + 0.7 * of_lm + 0.4 * len(each.text.split()), abs=1e-4)
+        assert found[0].score == max(each.score for each in found)
 
 
 @pytest.mark.parametrize("alphabet", [AB, WORDS], ids=["letters", "words"])

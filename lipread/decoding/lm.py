@@ -23,6 +23,7 @@ Unit = Literal["word", "char"]
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 SPACE = "|"  # stands for the space where characters are counted
 UNKNOWN_LOG10 = -100.0  # of unknown words where a file has no <unk>, as KenLM has it
+KENLM_MAGIC = b"mmap lm http://kheafield.com/code"  # of its binary files
 _GZIP_MAGIC = b"\x1f\x8b"
 _COUNT = re.compile(r"ngram\s+([0-9]{1,2})\s*=\s*([0-9]{1,12})")
 _LN_10 = math.log(10)
@@ -214,7 +215,10 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with open(path, "rb") as plain:
-            packed = plain.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            begin = plain.read(len(KENLM_MAGIC))
+            if begin == KENLM_MAGIC:
+                raise DataError(f"{path}: is a binary file of KenLM; give the ARPA file it was made of")
+            packed = begin.startswith(_GZIP_MAGIC)
             plain.seek(0)
             file = gzip.GzipFile(fileobj=plain) if packed else plain
             for number, raw in enumerate(cast(IO[bytes], file), 1):

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from lipread.decoding.lm import BEGIN, END, SPACE, UNKNOWN, NgramModel, Unit, split_sentence
+from lipread.decoding.lm import BEGIN, END, KENLM_MAGIC, SPACE, UNKNOWN, NgramModel, Unit, split_sentence
 from lipread.errors import ConfigError, DataError, MissingDependencyError
 from lipread.files import PathLike
 
-_MAGIC = b"mmap lm http://kheafield.com/code"
 _LONGEST_ORDER = 6  # that KenLM is built for
 _LN_10 = math.log(10)
 
@@ -53,7 +52,7 @@ def load_ngrams(path: PathLike, unit: Unit | None, words: Iterable[str] | None, 
     """
     try:
         with open(path, "rb") as file:
-            binary = file.read(len(_MAGIC)) == _MAGIC
+            binary = file.read(len(KENLM_MAGIC)) == KENLM_MAGIC
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); give an ARPA or KenLM file") from error
     return BinaryNgrams(path, unit, words, letters) if binary else NgramModel.load(path, unit=unit)
