@@ -45,7 +45,7 @@ SEARCH_OPTIONS: dict[str, Any] = {  # fields of SearchConfig; what is not given 
         float | None, typer.Option(help="Weight of a BERT's score that a sentence follows the one before. [default: 0]")
     ],
     "beam_size": Annotated[int | None, typer.Option(help="Hypotheses kept in the beam. [default: 50]")],
-    "nbest": Annotated[int | None, typer.Option(help="Candidates kept in the transcript. [default: 10]")],
+    "nbest": Annotated[int | None, typer.Option(help="Candidates that beam or grammar keep. [default: 10]")],
 }
 
 

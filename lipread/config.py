@@ -116,7 +116,7 @@ class SearchConfig(Config):
     word_score: float | None = None  # added per word; None: as stored with the language model, else 0
     next_weight: float = Field(0.0, ge=0)  # of a BERT's "this follows the utterance before"
     beam_size: int | None = Field(None, ge=1)  # None: 50
-    nbest: int = Field(10, ge=1)
+    nbest: int | None = Field(None, ge=1)  # candidates to keep; None: 10
 
     @model_validator(mode="after")
     def _options_fit(self) -> SearchConfig:
@@ -132,6 +132,8 @@ class SearchConfig(Config):
             raise ValueError(f"lm_weight={self.lm_weight} without lm has nothing to weigh; give lm, or leave it out")
         if self.lm is None and self.next_weight:
             raise ValueError(f"next_weight={self.next_weight} without lm has nothing to weigh; give lm or leave it out")
+        if self.nbest is not None and self.chosen_decoder == "greedy":
+            raise ValueError(f"nbest={self.nbest} is for beam or grammar; greedy gives a single candidate")
         if self.beam_size is not None and self.chosen_decoder != "beam":
             raise ValueError(f"beam_size={self.beam_size} is for decoder='beam', not for {self.chosen_decoder!r}")
         if self.word_score is not None and self.lm is None and self.chosen_decoder != "beam":

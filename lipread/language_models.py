@@ -14,17 +14,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from lipread.alphabet import Alphabet
+from lipread.alphabet import BLANK, Alphabet
 from lipread.config import Config, SearchConfig, make_config
 from lipread.decoding.lm import SentenceScorer
 from lipread.decoding.search import Decoder, Search
-from lipread.errors import ConfigError
+from lipread.errors import ConfigError, DataError
 
 BUNDLED_FOLDER = Path(__file__).parent / "weights" / "lm"
 ARPA_SUFFIXES = (".arpa", ".arpa.gz")
 DEFAULT_WEIGHT = 0.5  # of a language model for which nothing was tuned
 DEFAULT_GRAMMAR = "grid"
 DEFAULT_BEAM_SIZE = 50
+DEFAULT_NBEST = 10
 RESCORED = 25  # candidates, at least, that a language model may put in another order
 OTHER_FILES = frozenset({".arpa", ".gz", ".bin", ".txt", ".json", ".safetensors"})  # endings of files, not of names
 
@@ -138,7 +139,7 @@ def make_search(config: SearchConfig, alphabet: Alphabet, *, scorer: SentenceSco
     """
     kind = config.chosen_decoder
     if kind == "greedy":
-        return Search(alphabet, nbest=config.nbest)
+        return Search(alphabet)
     model = find_language_model(config.lm) if config.lm is not None else None
     tuned = model.tuned if model else Tuned(weight=0.0)
     weight = tuned.weight if config.lm_weight is None else config.lm_weight
@@ -163,12 +164,13 @@ def make_search(config: SearchConfig, alphabet: Alphabet, *, scorer: SentenceSco
             "with a next-sentence head, or leave it out"
         )
     return Search(
-        alphabet, decoder, rescore, nbest=config.nbest, name=name, sentences=kind == "grammar" or model is not None
+        alphabet, decoder, rescore, nbest=config.nbest or DEFAULT_NBEST, name=name,
+        sentences=kind == "grammar" or model is not None,
     )
 
 
 def _load_checked(model: LanguageModel, alphabet: Alphabet) -> SentenceScorer:
-    """Read it. Raises: as `LanguageModel.load`; DataError: an n-gram that knows nothing that can be written."""
+    """Read it. Raises: as `LanguageModel.load`; DataError: it knows nothing that can be written."""
     loaded = model.load()
     if model.kind == "ngram":
         from lipread.decoding.beam import check_knows
@@ -176,6 +178,13 @@ def _load_checked(model: LanguageModel, alphabet: Alphabet) -> SentenceScorer:
 
         assert isinstance(loaded, NgramModel)
         check_knows(loaded, model.name, alphabet)
+    if model.kind == "bert":
+        from lipread.pseudo_likelihood import BertScorer
+
+        assert isinstance(loaded, BertScorer)
+        writable = " ".join(symbol.strip() for symbol in alphabet.symbols[BLANK + 1 :])
+        if set(loaded.wordpiece.split(writable)[0]) <= {loaded.wordpiece.unknown}:
+            raise DataError(f"{model.name}: its vocabulary has none of the words and letters that can be read")
     return loaded
 
 
@@ -183,7 +192,9 @@ def _grammar_decoder(config: SearchConfig, alphabet: Alphabet) -> Decoder:
     from lipread.decoding.grammar import load_grammar
     from lipread.decoding.grammar_search import GrammarDecoder
 
-    nbest = max(config.nbest, RESCORED) if config.lm else config.nbest
+    nbest = config.nbest or DEFAULT_NBEST
+    if config.lm:
+        nbest = max(nbest, RESCORED)
     return GrammarDecoder(load_grammar(config.grammar or DEFAULT_GRAMMAR), alphabet, nbest=nbest)
 
 
@@ -195,6 +206,6 @@ def _beam_decoder(
     lexicon = read_lexicon(config.lexicon, alphabet) if config.lexicon else None
     beam_size = config.beam_size or DEFAULT_BEAM_SIZE
     return BeamDecoder(
-        alphabet, beam_size=beam_size, nbest=max(config.nbest, RESCORED), lexicon=lexicon,
+        alphabet, beam_size=beam_size, nbest=max(config.nbest or DEFAULT_NBEST, RESCORED), lexicon=lexicon,
         lm=model.path if model else None, lm_weight=weight, word_score=word_score,
     )

@@ -191,6 +191,8 @@ def _utterance_json(utterance: Utterance) -> dict[str, Any]:
         "text": utterance.text,
         "raw_text": utterance.raw_text,
         "changed": utterance.changed,
+        "without_lm": utterance.without_lm,
+        "changed_by_lm": utterance.changed_by_lm,
         "nbest": [_hypothesis_json(each) for each in utterance.nbest],
     }
 
@@ -201,6 +203,7 @@ def _hypothesis_json(hypothesis: Hypothesis) -> dict[str, Any]:
         "score": round(hypothesis.score, 4),
         "acoustic_score": round(hypothesis.acoustic_score, 4),
         "lm_score": round(hypothesis.lm_score, 4),
+        "next_score": round(hypothesis.next_score, 4),
         "posterior": None if hypothesis.posterior is None else round(hypothesis.posterior, 6),
     }
 

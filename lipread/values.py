@@ -92,6 +92,7 @@ class Hypothesis:
         acoustic_score: of the lips alone.
         lm_score: of the language model, without its weight; 0 without one.
         posterior: probability against all texts that the search admits, 0..1; None where that is not known.
+        next_score: that it follows the utterance before, without its weight; 0 where that took no part.
     """
 
     text: str
@@ -99,6 +100,7 @@ class Hypothesis:
     acoustic_score: float
     lm_score: float = 0.0
     posterior: float | None = None
+    next_score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Utterance:
         text: what was chosen.
         raw_text: what the lips alone say, without lexicon, grammar or language model.
         nbest: candidates of the search, best first, each with the parts of its score; the first is `text`.
+        without_lm: the candidate that fits the lips best, whatever a language model says; None where there is no model.
     """
 
     start_s: float
@@ -117,11 +120,17 @@ class Utterance:
     text: str
     raw_text: str
     nbest: tuple[Hypothesis, ...]
+    without_lm: str | None = None
 
     @property
     def changed(self) -> bool:
         """Whether the search made something else of it than the lips alone say."""
         return self.text != self.raw_text
+
+    @property
+    def changed_by_lm(self) -> bool:
+        """Whether the language model preferred another candidate than the lips do."""
+        return self.without_lm is not None and self.text != self.without_lm
 
 
 @dataclass(frozen=True)
@@ -179,5 +188,6 @@ class Transcript:
         chosen = [each.nbest[0] for each in self.utterances if each.nbest]
         if not chosen:
             return ()
-        sums = (sum(getattr(each, part) for each in chosen) for part in ("score", "acoustic_score", "lm_score"))
-        return (Hypothesis(" ".join(each.text for each in chosen if each.text), *sums),)
+        scores = ("score", "acoustic_score", "lm_score", "next_score")
+        sums = {score: sum(getattr(each, score) for each in chosen) for score in scores}
+        return (Hypothesis(" ".join(each.text for each in chosen if each.text), **sums),)

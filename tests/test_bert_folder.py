@@ -12,8 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lipread.alphabet import Alphabet
 from lipread.bert_folder import load_bert, save_bert
+from lipread.config import SearchConfig
 from lipread.errors import CheckpointError, ConfigError, DataError, LipreadError, OutputError
+from lipread.language_models import make_search
 from lipread.wordpiece import SPECIAL, WordPiece
 from test_bert import CONFIG, IDS, SEGMENTS, VALID, random_model
 
@@ -25,6 +28,11 @@ WORDPIECE = WordPiece([*SPECIAL, *(f"w{number}" for number in range(45))])
 def folder(tmp_path: Path) -> Path:
     save_bert(tmp_path / "lm", random_model(), WORDPIECE)
     return tmp_path / "lm"
+
+
+def test_a_vocabulary_of_another_language_is_refused_for_rescoring(folder: Path) -> None:
+    with pytest.raises(DataError, match="has none of the words and letters that can be read"):
+        make_search(SearchConfig(lm=str(folder)), Alphabet.english())  # it knows w0, w1, ..., and no w
 
 
 def edit_config(folder: Path, **values: Any) -> None:

@@ -144,6 +144,7 @@ def test_greedy_is_the_default_and_names_say_what_was_done() -> None:
         ({"decoder": "best"}, "decoder='best'"),
         ({"beam_size": 0}, "beam_size=0"),
         ({"nbest": 0}, "nbest=0"),
+        ({"nbest": 5}, "nbest=5 is for beam or grammar"),
         ({"lm": "x", "lm_weight": -1}, "lm_weight=-1"),
     ],
 )

@@ -123,8 +123,10 @@ def test_json_keeps_what_the_lips_said_and_every_candidate() -> None:
     read = json.loads(WRITERS["json"].render(TALK))
     assert (read["text"], read["raw_text"], read["changed"]) == ("bin blue now", "bin blew", True)
     assert read["nbest"] == read["utterances"][0]["nbest"] == [
-        {"text": "bin blue now", "score": -3.5, "acoustic_score": -3.0, "lm_score": -1.0, "posterior": 0.75},
-        {"text": "bin blew", "score": -4.0, "acoustic_score": -2.0, "lm_score": -4.0, "posterior": None},
+        {"text": "bin blue now", "score": -3.5, "acoustic_score": -3.0, "lm_score": -1.0, "next_score": 0.0,
+         "posterior": 0.75},
+        {"text": "bin blew", "score": -4.0, "acoustic_score": -2.0, "lm_score": -4.0, "next_score": 0.0,
+         "posterior": None},
     ]
     assert json.loads(WRITERS["json"].render(NOTHING))["utterances"] == []
 

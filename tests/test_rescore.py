@@ -52,7 +52,8 @@ def test_equal_scores_stay_in_their_order() -> None:
 
 
 def test_the_sentence_before_takes_part_only_with_a_weight() -> None:
-    assert Rescorer(table(), 0.0, next_weight=1.0)(CANDIDATES, "go")[0].text == "bin"
+    best = Rescorer(table(), 0.0, next_weight=1.0)(CANDIDATES, "go")[0]
+    assert (best.text, best.next_score, best.score) == ("bin", -1.0, -5.0)
     assert Rescorer(table(), 0.0, next_weight=1.0)(CANDIDATES, "")[0].text == "lay red"
     assert Rescorer(table(), 0.0)(CANDIDATES, "go")[0].text == "lay red"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +61,21 @@ def test_what_the_lips_say_stays_beside_what_was_made_of_it() -> None:
     (only,) = Search(ENGLISH, Changes("pin blue")).utterances(said("bin blue"))
     assert (only.text, only.raw_text, only.changed) == ("pin blue", "bin blue", True)
     assert [each.text for each in only.nbest] == ["pin blue", "bin blue"]
+
+
+def test_what_a_language_model_changed_is_told_apart_from_what_the_search_changed() -> None:
+    def likes(text: str) -> Callable[[Sequence[Hypothesis], str], tuple[Hypothesis, ...]]:
+        def rescored(candidates: Sequence[Hypothesis], previous: str) -> tuple[Hypothesis, ...]:
+            scored = [replace(each, lm_score=-1.0 if each.text == text else -9.0) for each in candidates]
+            return tuple(sorted(scored, key=lambda each: -each.lm_score))
+
+        return rescored
+
+    (without,) = Search(ENGLISH, Changes("pin blue")).utterances(said("bin blue"))
+    assert (without.without_lm, without.changed, without.changed_by_lm) == (None, True, False)
+    for text, changed in (("pin blue", True), ("bin blue", False)):  # greedy has the better acoustic score
+        (found,) = Search(ENGLISH, Changes("pin blue"), likes(text)).utterances(said("bin blue"))
+        assert (found.text, found.without_lm, found.changed_by_lm) == (text, "bin blue", changed)
 
 
 def test_where_the_lips_say_nothing_no_search_makes_words_up() -> None:

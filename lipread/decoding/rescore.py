@@ -31,7 +31,7 @@ class Rescorer:
     next_weight: float = 0.0
 
     def __call__(self, candidates: Sequence[Hypothesis], previous: str = "") -> tuple[Hypothesis, ...]:
-        """Candidates -> the same with `lm_score` and the new `score`, best first; equals stay in their order.
+        """Candidates -> the same with all their scores, best first; equals stay in their order.
 
         Args:
             candidates: of one utterance.
@@ -46,6 +46,7 @@ class Rescorer:
             replace(
                 each,
                 lm_score=lm_score,
+                next_score=follows,
                 score=each.acoustic_score + self.weight * lm_score + self.word_score * len(each.text.split())
                 + self.next_weight * follows,
             )

@@ -90,7 +90,7 @@ class Search:
         return tuple(
             Utterance(
                 start_s + part.first / FRAME_RATE_HZ, start_s + part.end / FRAME_RATE_HZ,
-                part.candidates[0].text, part.raw.text, part.candidates[: self.nbest],
+                part.candidates[0].text, part.raw.text, part.candidates[: self.nbest], _without_lm(part.candidates),
             )
             for part in found
         )
@@ -106,6 +106,13 @@ class Search:
         if self.rescore:
             candidates = self.rescore(candidates, before[-1].candidates[0].text if before else "")
         return _Part(first, end, raw, candidates, candidates[0].score)
+
+
+def _without_lm(candidates: Sequence[Hypothesis]) -> str | None:
+    """The text that fits the lips best; None where no language model took part."""
+    if not any(each.lm_score for each in candidates):
+        return None
+    return max(candidates, key=lambda each: each.acoustic_score).text
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Options:
         for name, number, most in (("beam size", self.beam_size, LARGEST_BEAM), ("n-best", self.nbest, LONGEST_NBEST)):
             if not 1 <= number <= most:
                 raise ConfigError(f"{name} {number} is out of bounds; choose from 1 to {most}")
-        given: dict[str, Any] = {"nbest": int(self.nbest)}
+        given: dict[str, Any] = {}
         if self.decoder != AUTOMATIC:
             given["decoder"] = self.decoder
         if self.decoder == "grammar":
@@ -63,8 +63,11 @@ class Options:
             given["lm"] = self.lm
             if self.lm_weight not in (TUNED, None, ""):
                 given["lm_weight"] = self.lm_weight  # a number, maybe as text
-        if make_config(SearchConfig, given, origin="advanced options").chosen_decoder == "beam":
+        chosen = make_config(SearchConfig, given, origin="advanced options").chosen_decoder
+        if chosen == "beam":
             given["beam_size"] = int(self.beam_size)
+        if chosen != "greedy":
+            given["nbest"] = int(self.nbest)
         return make_config(SearchConfig, given, origin="advanced options")
 
 
