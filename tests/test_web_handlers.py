@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
+from filelock import FileLock
 
 import media
-from lipread.web.handlers import DOWNLOADS, FILM, NOTES, Result, speaker_of
+from lipread.errors import ConfigError, VideoError
+from lipread.web.handlers import DOWNLOADS, FILM, NOTES, Handlers, Result, plain_errors, speaker_of
 from lipread.web.limits import Limits
+from lipread.web.many import FAILED, unpack
 from lipread.web.reading import Reading, read_video
-from lipread.web.service import Service
+from lipread.web.server import ALIVE, PREFIX, sweep
+from lipread.web.service import Options, Service
 from test_pipeline import teller
 
 
@@ -63,3 +70,64 @@ def test_a_second_reading_takes_the_place_of_the_first_and_of_nothing_else() -> 
     service.end("ann", batch)
     service.end("ann", second)
     assert not service.cancel("ann")
+
+
+def test_a_part_is_named_and_told_by_its_times(tmp_path: Path) -> None:
+    path = media.write_video(tmp_path / "talk.mp4", (media.numbered(n) for n in range(50)))
+    (tmp_path / "work").mkdir()
+    part = read_video(teller(), path, tmp_path / "work", limits=Limits(), start_s=0.52, end_s=1.4)
+    assert part.name == "talk 0.52-1.4s"
+    assert part.transcript.duration_s == pytest.approx(0.88)
+    assert any("times count from its beginning, 0.52 s into talk.mp4" in each for each in part.transcript.warnings)
+    first = read_video(teller(), path, tmp_path / "work", limits=Limits(), end_s=1)
+    assert first.name == "talk 0-1s" and not any("times count" in each for each in first.transcript.warnings)
+
+
+def test_a_fault_of_ours_is_a_sentence_and_the_log_tells_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("lipread.web.handlers.read_video", broken)
+    visitor = SimpleNamespace(session_hash="ann")
+    service = Service(teller())
+    *_, last = Handlers(service).read(
+        "talk.mp4", 0, 0, "greedy", "grid", "none", "tuned", 50, 5, visitor, lambda *_: None,  # type: ignore[arg-type]
+    )
+    assert "unexpected KeyError; please report" in last[NOTES]
+    assert "KeyError: 'a fault'" in capsys.readouterr().err
+    assert not service.cancel("ann")
+    with pytest.raises(gr.Error, match="unexpected KeyError"), plain_errors():
+        broken()
+    with pytest.raises(gr.Error, match="no face"), plain_errors():
+        raise VideoError("no face")
+
+
+@pytest.mark.parametrize("size", [float("nan"), 0, 201, 1e9])
+def test_numbers_out_of_bounds_are_refused(size: float) -> None:
+    with pytest.raises(ConfigError, match="beam size .* is out of bounds; choose from 1 to 200"):
+        Options(decoder="beam", beam_size=size).config()
+
+
+def test_a_damaged_archive_fails_alone(tmp_path: Path) -> None:
+    good, bad = tmp_path / "talk.mp4", tmp_path / "more.zip"
+    good.write_bytes(b"video")
+    bad.write_bytes(b"PK no archive")
+    talk, more = unpack([good, bad], tmp_path, Limits())
+    assert talk.path == good
+    assert (more.path, more.state) == (None, FAILED) and "more.zip is no zip archive" in more.text
+
+
+def test_folders_of_killed_servers_are_swept_and_those_of_running_ones_are_not(tmp_path: Path) -> None:
+    killed, running, young, other = (
+        tmp_path / name for name in (PREFIX + "killed", PREFIX + "running", PREFIX + "young", "somebody-else")
+    )
+    for folder in (killed, running, young, other):
+        (folder / "requests").mkdir(parents=True)
+        (folder / ALIVE).touch()
+    for folder in (killed, running, other):
+        os.utime(folder, (1e9, 1e9))
+    with FileLock(running / ALIVE):
+        sweep(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {running.name, young.name, other.name}

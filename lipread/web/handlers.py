@@ -9,6 +9,7 @@ import contextlib
 import re
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from lipread.errors import LipreadError
 from lipread.outputs import USUAL_FORMATS, as_json
 from lipread.web import timeline
 from lipread.web.limits import Cancelled
-from lipread.web.many import HEADERS, Row, pack, read_many, unpack
+from lipread.web.many import HEADERS, Row, pack, read_many, unexpected, unpack
 from lipread.web.reading import Reading, Tell, read_video, write_files, write_film
 from lipread.web.service import TUNED, Options, Service
 from lipread.web.why import attention_of, explain
@@ -78,7 +79,7 @@ class Handlers:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio hands it in)
     ) -> Iterator[tuple[Any, ...]]:
         """Read the video: the text first, then the captioned film and the files."""
-        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
         yield from self._read(video, "auto", start_s, end_s, options, request, progress)
 
     def read_face(
@@ -87,7 +88,7 @@ class Handlers:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Read again, the face that was chosen."""
-        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
         yield from self._read(video, int(event.index), start_s, end_s, options, request, progress)
 
     def _read(
@@ -117,6 +118,9 @@ class Handlers:
                 pass  # `cancel` has said so
             except LipreadError as error:
                 yield Result(notes=timeline.failure_html(str(error))).values()
+            except Exception as error:  # a fault of ours: the visitor gets a sentence, the log what happened
+                traceback.print_exc()
+                yield Result(notes=timeline.failure_html(unexpected(error))).values()
 
     def cancel(self, request: gr.Request) -> str:
         """Stop all work of this visitor."""
@@ -163,7 +167,7 @@ class Handlers:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Read all files: the table as it fills, at the end the zip."""
-        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
         rows: list[Row] = []
         yield timeline.table_html(rows), None, ""  # what was read before goes
         with self._work(str(request.session_hash)) as (folder, stop):
@@ -197,7 +201,7 @@ class Handlers:
         """
         if not video:
             raise gr.Error("give a video file", print_exception=False)
-        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
         with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
             reading = read_video(
                 self.service.reader(options), video, folder, limits=self.service.limits,
@@ -214,7 +218,7 @@ class Handlers:
 
         Returns {"headers": [...], "rows": [...]} with one row per video, and a zip with all outputs.
         """
-        options = Options(decoder, grammar, lm, lm_weight, int(beam_size), int(nbest))
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
         with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
             rows = unpack(files or [], folder, self.service.limits)
             reader = self.service.reader(options)
@@ -242,6 +246,9 @@ def plain_errors() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from error
     except Cancelled as error:
         raise gr.Error("cancelled", print_exception=False) from error
+    except Exception as error:
+        traceback.print_exc()
+        raise gr.Error(unexpected(error), print_exception=False) from error
 
 
 def shown(reading: Reading) -> Result:

@@ -58,7 +58,9 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
     rows: list[Row] = []
     left = limits.unpacked_mb * CHUNK
     for path in map(Path, paths):
-        if zipfile.is_zipfile(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
+        if path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):
+            rows.append(Row(path.name, None, FAILED, f"{path.name} is no zip archive, or a damaged one; pack it again"))
+        elif zipfile.is_zipfile(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
             left = _unpack_one(path, folder / str(len(rows)), rows, left, limits)
         else:
             rows.append(Row(path.name, path))
@@ -170,10 +172,15 @@ def read_many(
         except LipreadError as error:
             row.state, row.text = FAILED, str(error).replace(row.path.name, PurePosixPath(row.name).name)
         except Exception as error:  # a fault of ours in one file must not lose the others
-            row.state, row.text = FAILED, f"unexpected {type(error).__name__}; please report this with the file"
+            row.state, row.text = FAILED, unexpected(error)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         yield row
+
+
+def unexpected(error: Exception) -> str:
+    """What a visitor is told of a fault of ours."""
+    return f"unexpected {type(error).__name__}; please report this with the file"
 
 
 def _keep(reading: Reading, row: Row, out: Path, captioned: bool) -> None:

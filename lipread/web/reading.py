@@ -31,7 +31,7 @@ class Reading:
     """What was read in one video.
 
     Attributes:
-        name: of the file without suffix, to name the outputs by.
+        name: of the file without suffix, with the times of the part where only one was read; names the outputs.
         video: the file that was read: the upload, or the part that was cut out of it.
         portraits: where several faces were seen, a picture of each from left to right, RGB uint8 (h, w, 3).
         chosen: number of the face that was read.
@@ -71,7 +71,7 @@ def read_video(
         stop: set by whoever wants no result any more.
     Raises: LipreadError: a sentence that names the file as the visitor does. Cancelled: `stop` was set.
     """
-    name = Path(path).name
+    name, shown = Path(path).name, Path(path).stem or "video"
     progress = _progress(tell, stop, limits, name)
     try:
         part = part_wanted(start_s, end_s)
@@ -81,7 +81,8 @@ def read_video(
         else:
             check_video(path, replace(limits, duration_s=float("inf")), name)
             check_duration(0.0 if part[1] is None else part[1] - part[0], limits, name)
-            video = inside(folder, f"{Path(name).stem}-part.mp4")
+            shown += f" {part[0]:g}-{'end' if part[1] is None else f'{part[1]:g}s'}"
+            video = inside(folder, f"{shown}.mp4")
             cut_video(path, video, *part, limit_s=limits.duration_s, progress=progress)
             info = check_video(video, limits, name)
         clock = Clock()
@@ -90,9 +91,11 @@ def read_video(
     except LipreadError as error:
         raise type(error)(str(error).replace(str(path), name).replace(str(folder), "")) from error
     warnings = tuple(each for each in watched.warnings if "faces were seen" not in each) + transcript.warnings
+    if part and part[0]:
+        warnings += (f"only a part was read: times count from its beginning, {part[0]:g} s into {name}",)
     transcript = replace(transcript, warnings=warnings, source=name)
     return Reading(
-        name=Path(name).stem or "video", video=video, info=info, track=watched.track, transcript=transcript,
+        name=shown, video=video, info=info, track=watched.track, transcript=transcript,
         reader=reader, portraits=watched.portraits, chosen=watched.chosen,
         advice=advice_for(transcript, watched.track, info),
     )

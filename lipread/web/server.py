@@ -5,16 +5,21 @@ Nothing outside that folder can be read through the page, and neither page nor s
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from lipread.errors import ConfigError, LipreadError, MissingDependencyError
 from lipread.web.limits import Limits
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 
     from lipread.web.service import Service
 
+PREFIX, ALIVE = "lipread-app-", "alive.lock"  # a server's folder, and what it holds locked in it
+SETTLED_S = 60  # a folder younger than this may not be locked yet
 SESSIONS = 64  # visitors whose state is kept, about 1 MB each: a whole description of the page
 GRACE_S = 3  # how long open connections may hold up the end
 # What the browser may load: this server only. Gradio's page needs inline scripts and blobs (recordings).
@@ -66,7 +73,8 @@ def serve(
     listening = listen(host, port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # not the default, which leaves the folder behind
     shown = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{listening.getsockname()[1]}"
-    with listening, tempfile.TemporaryDirectory(prefix="lipread-app-") as folder:
+    sweep(Path(tempfile.gettempdir()))
+    with listening, tempfile.TemporaryDirectory(prefix=PREFIX) as folder, FileLock(Path(folder) / ALIVE):
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
         tempfile.tempdir = str(Path(folder) / "requests")
@@ -84,6 +92,15 @@ def serve(
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True)
         uvicorn.Server(config).run(sockets=[listening])
         tempfile.tempdir = None
+
+
+def sweep(parent: Path) -> None:
+    """Delete the folders of servers that were killed before they could do it; those of running ones are locked."""
+    for folder in parent.glob(PREFIX + "*"):
+        with contextlib.suppress(OSError, Timeout):
+            if time.time() - folder.stat().st_mtime > SETTLED_S:
+                with FileLock(folder / ALIVE, timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_app(

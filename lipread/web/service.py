@@ -37,8 +37,8 @@ class Options:
     grammar: str = "grid"
     lm: str = NO_LM
     lm_weight: str | float | None = TUNED
-    beam_size: int = 50
-    nbest: int = 5
+    beam_size: float = 50  # as sliders give them
+    nbest: float = 5
 
     def config(self) -> SearchConfig:
         """The search options that this asks for.
@@ -53,7 +53,7 @@ class Options:
                 raise ConfigError(f"{name}={value!r} is not known here; choose from {', '.join(known)}")
         for name, number, most in (("beam size", self.beam_size, LARGEST_BEAM), ("n-best", self.nbest, LONGEST_NBEST)):
             if not 1 <= number <= most:
-                raise ConfigError(f"{name} {number} is out of bounds; choose from 1 to {most}")
+                raise ConfigError(f"{name} {number:g} is out of bounds; choose from 1 to {most}")
         given: dict[str, Any] = {}
         if self.decoder != AUTOMATIC:
             given["decoder"] = self.decoder
@@ -116,7 +116,8 @@ class Service:
     _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
     _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
     _working: dict[str, dict[threading.Event, bool]] = field(default_factory=dict)  # session: what stops it: alone?
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _loading: threading.Lock = field(default_factory=threading.Lock)  # guards the searches
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # guards all else
 
     @property
     def model(self) -> str:
@@ -129,7 +130,7 @@ class Service:
         Raises: ConfigError, DataError, MissingDependencyError: as `make_search`.
         """
         config = options.config()
-        with self._lock:
+        with self._loading:  # held while a language model is loaded: nobody but those who want another one waits
             if config not in self._searches:
                 self._searches[config] = SharedSearch(make_search(config, self.base.alphabet))
             self._searches.move_to_end(config)
