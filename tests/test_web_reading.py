@@ -96,7 +96,7 @@ def test_a_part_of_a_video_that_is_too_long_is_read(tmp_path: Path) -> None:
         tell=lambda share, what: told.append((share, what)),
     )
     assert reading.transcript.duration_s == 1.0
-    assert reading.name == "long"
+    assert reading.name == "long 1-2s"
     assert "Cutting" in told[0][1]
     with pytest.raises(VideoError, match="is 3 s long"):
         read_video(teller(), path, tmp_path / "work", limits=Limits(duration_s=2), start_s=0.5, end_s=3.5)
