@@ -3,6 +3,7 @@
     python train.py --data prepared/grid                         everything else has a default
     python train.py --config recipe.toml --steps 5000            settings from a file, one of them changed
     torchrun --nproc-per-node 2 train.py --data prepared/grid    two processes that act as one
+    python train.py --config recipe.toml --dry-run               a few steps, and how long all of it would take
     python train.py --search grid.toml --out runs/search         every combination of some settings, cross-validated
 
 Nested settings have dotted names: --augment.flip 0 --network.encoder.num_hidden_layers 4. A run that was interrupted
@@ -27,6 +28,8 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from lipread.config import PRESETS, Config, GridConfig, TrainConfig, load_toml, make_config
 from lipread.errors import ConfigError, LipreadError
+
+DRY_RUN = "--dry_run"
 
 
 def parse(arguments: list[str]) -> TrainConfig:
@@ -84,7 +87,8 @@ def command_line(arguments: list[str]) -> dict[str, Any]:
 
     class Arguments(TrainConfig, BaseSettings):  # type: ignore[misc]
         """Train a network on prepared folders. --config FILE.toml gives settings, the rest here overrides them;
-        --search FILE.toml tries every combination of the values listed there."""
+        --search FILE.toml tries every combination of the values listed there; --dry-run takes a few steps and writes
+        nothing."""
 
     try:
         source: CliSettingsSource[Any] = CliSettingsSource(
@@ -142,6 +146,8 @@ def main() -> int:
     """Run a training or a search; errors are one line."""
     try:
         arguments = list(_spelled(sys.argv[1:]))
+        dry = DRY_RUN in arguments
+        arguments = [argument for argument in arguments if argument != DRY_RUN]
         grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
         config = parse(arguments)
         if not config.data:
@@ -149,6 +155,11 @@ def main() -> int:
             if not found:
                 raise ConfigError("no prepared folder: give --data FOLDER, or fill prepared/ with `lipread prepare`")
             config = config.model_copy(update={"data": tuple(found)})
+        if dry:
+            from lipread.training.loop import dry_run
+
+            print(dry_run(config))
+            return 0
         if grid:
             from lipread.training.grid_search import grid_search, show_trials
 

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from lipread.errors import ConfigError, DataError
+from lipread.values import Array
 
 BLANK = 0
 BLANK_SYMBOL = "<blank>"
@@ -79,6 +82,11 @@ class Alphabet:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {symbol: number for number, symbol in enumerate(self.symbols) if number != BLANK}
+
+    @cached_property
+    def whole_words(self) -> Array:
+        """Which symbols are whole words, bool (V,)."""
+        return np.array([number != BLANK and len(symbol) > 1 for number, symbol in enumerate(self.symbols)], dtype=bool)
 
     def normalise(self, text: str) -> str:
         """Lower case, single spaces, and nothing that the alphabet cannot write.

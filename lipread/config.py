@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from lipread.errors import ConfigError
+from lipread.values import CROP_SIDE_PX
 
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
@@ -30,7 +31,7 @@ class FrontendConfig(Config):
     width: int = Field(32, ge=4)  # channels after the stem; the trunk ends with 8 x width
     # basic blocks per stage; 2,2,2,2 is ResNet-18
     blocks: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt] = (2, 2, 2, 2)
-    crop_side_px: int = Field(88, ge=16)  # the part of the 96 x 96 crop that is used
+    crop_side_px: int = Field(88, ge=16, le=CROP_SIDE_PX)  # the part of the 96 x 96 crop that is used
     input_side_px: int = Field(64, ge=16)  # side to which that part is reduced before the stem
     dropout: float = Field(0.2, ge=0, lt=1)
 
@@ -155,14 +156,18 @@ class AugmentConfig(Config):
     shift_px: float = Field(3.0, ge=0)  # crop position, beside the random 88 in 96
     scale: float = Field(0.10, ge=0, lt=1)  # relative size, +-
     rotate_deg: float = Field(8.0, ge=0)
+    warp_px: float = Field(0.0, ge=0)  # of a smooth random field of displacements, the same for the whole clip
+    cut_out: float = Field(0.0, ge=0, le=1)  # share of clips with a rectangle hidden for some time
     light: float = Field(0.4, ge=0)  # strength of gamma, contrast and brightness changes
     blur: float = Field(0.3, ge=0, le=1)
     noise: float = Field(6.0, ge=0)  # largest standard deviation of grain, grey levels
+    compress: float = Field(0.0, ge=0, le=1)  # share of clips with a codec's blocks
+    stutter: float = Field(0.0, ge=0, le=1)  # share of clips with frames shown twice, the next ones lost
     speed: float = Field(0.15, ge=0, lt=0.9)  # relative speed change, +-
     time_mask_frames: int = Field(10, ge=0)  # longest masked stretch, one per 25 frames
     point_noise: float = Field(0.008, ge=0)  # eye distances
     point_warp: float = Field(0.15, ge=0)  # relative change of mouth width, opening and slant
-    sub_sentence: float = Field(0.25, ge=0, le=1)  # share of clips cut to some of their words
+    sub_sentence: float = Field(0.25, ge=0, le=1)  # share of clips cut to some of their words, around rare ones
     trim: float = Field(0.5, ge=0, le=1)  # share of clips whose silence at both ends is cut short (quicker, too)
     splice: float = Field(0.3, ge=0, le=1)  # share of clips with words taken from other clips of the speaker
 
@@ -194,6 +199,7 @@ class TrainConfig(Config):
     symbols_in_words: bool = True  # CTC may put a word's symbol only where the word is said
     shape_loss: float = Field(1.0, ge=0)  # weight of telling the lip points from the pixels
     pixel_word_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss of the pixels alone
+    consistency: float = Field(0.0, ge=0)  # weight of the agreement of two views; above 0, clips with pixels come twice
     frontend_steps: int = Field(0, ge=0)  # first steps, in which the pixel front-end learns alone, from these two
     drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
     drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped

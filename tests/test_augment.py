@@ -22,7 +22,9 @@ from lipread.training.augment import (
     change_light,
     change_points,
     change_speed,
+    cut_out,
     move_crops,
+    stutter,
     time_masks,
 )
 from lipread.training.batches import Example, WordSpan
@@ -31,6 +33,7 @@ from lipread.values import Array
 STILL: dict[str, Any] = {
     "flip": 0.0, "shift_px": 0.0, "scale": 0.0, "rotate_deg": 0.0, "light": 0.0, "blur": 0.0, "noise": 0.0,
     "speed": 0.0, "time_mask_frames": 0, "point_noise": 0.0, "point_warp": 0.0,
+    "warp_px": 0.0, "cut_out": 0.0, "compress": 0.0, "stutter": 0.0,
 }
 
 
@@ -310,6 +313,66 @@ def test_points_alone_are_masked_too() -> None:
     ]
     assert max(lost) > 5
     assert max(lost) <= 20
+
+
+def test_a_warp_moves_places_apart_by_the_size_asked_for_in_all_frames_alike() -> None:
+    film = np.stack([square(x, y) for x, y in ((30, 30), (60, 30), (48, 60))])
+    moved = []
+    for seed in range(60):
+        still, warped = (
+            np.array([centre_of(c) for c in move_crops(film, rng(seed), only(warp_px=px), 88, flip=False)])
+            for px in (0.0, 2.0)
+        )
+        moved.append(warped - still)
+    spread = np.array(moved).std(axis=0)  # of each dot's x and y over the seeds
+    assert (spread > 0.6).all() and (spread < 2.6).all()
+    between = np.array(moved)[:, 0] - np.array(moved)[:, 1]
+    assert (between.std(axis=0) > 0.5).all()  # not one shift for the whole picture
+    same = move_crops(np.stack([square(30, 40)] * 3), rng(3), only(warp_px=2.0), 88, flip=True)
+    assert all(np.array_equal(same[0], crop) for crop in same)
+
+
+def test_a_hidden_rectangle_leaves_the_rest_alone() -> None:
+    hidden_share = []
+    for seed in range(40):
+        film = np.random.default_rng(seed).integers(0, 256, (20, 88, 88), dtype=np.uint8)
+        hidden = film.copy()
+        cut_out(hidden, rng(seed))
+        changed = (hidden != film).any(axis=0)
+        if not changed.any():
+            continue
+        rows, columns = np.where(changed)
+        assert np.ptp(rows) < 88 / 3 and np.ptp(columns) < 88 / 3
+        times = np.where((hidden != film).any(axis=(1, 2)))[0]
+        part = hidden[times[0] : times[-1] + 1, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert part.min() == part.max()
+        hidden_share.append(len(times) / 20)
+    assert min(hidden_share) < 0.3 and max(hidden_share) > 0.7
+
+
+def test_compression_keeps_the_picture_and_loses_detail() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 88, 88), dtype=np.uint8)
+    film = np.stack([cv2.GaussianBlur(crop, (0, 0), 3) for crop in noise])
+    coded = change_light(film, rng(0), only(compress=1.0))
+    assert coded.shape == film.shape and coded.dtype == np.uint8
+    error = np.abs(coded.astype(int) - film).mean()
+    assert 0.5 < error < 8
+    assert np.abs(change_light(film, rng(0), only()).astype(int) - film).max() <= 1
+
+
+def test_lost_frames_show_the_frame_before_in_pixels_and_points() -> None:
+    lost = 0
+    for seed in range(30):
+        seen = stutter(clip(50), rng(seed))
+        assert seen.crops is not None
+        shown = seen.crops[:, 0, 0] // 3
+        assert np.array_equal(shown, seen.points[:, 0, 0])
+        late = np.arange(50) - shown
+        assert set(late.tolist()) <= {0, 1} and late[0] == 0
+        assert late.sum() <= 50 // 8
+        lost += int(late.sum())
+    assert lost > 30
+    assert len(stutter(clip(1), rng()).points) == 1
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------

@@ -124,6 +124,29 @@ def test_sub_sentences_are_whole_words_in_a_row() -> None:
     assert counts == {1, 2, 3, 4, 5, 6}
 
 
+def test_sub_sentences_are_cut_out_around_rare_words() -> None:
+    others = [make_clip(number) for number in range(1, 5)]
+    same = [replace(c, words=tuple(w._replace(text=w.text[:-1] + "0") if place != 3 else w
+                                   for place, w in enumerate(c.words))) for c in others]
+    clips = [make_clip(0), *same]  # all words are said five times, but for the fourth, which each clip says alone
+    found = examples(clips, settings(sub_sentence=1.0), count=600)
+    seen = [sum(f"{word}0" in example.text.split() for example in found) / 600 for word in SPOKEN]
+    drawn = [1 / 10] * 6  # the chance that a part is cut around each word: 5 in 10 for the fourth
+    drawn[3] = 5 / 10
+
+    def holds(word: int) -> float:
+        chance = 0.0
+        for count in range(1, 7):
+            for centre in range(6):
+                starts = range(max(0, centre - count + 1), min(centre, 6 - count) + 1)
+                holding = [start for start in starts if start <= word < start + count]
+                chance += drawn[centre] / 6 * len(holding) / len(starts)
+        return chance
+
+    assert seen == pytest.approx([holds(word) for word in range(6)], abs=0.06)
+    assert seen[3] > max(seen[:3] + seen[4:]) + 0.05
+
+
 def test_margins_of_sub_sentences() -> None:
     clip = make_clip(0)
     before, after, unsaid = set(), set(), set()

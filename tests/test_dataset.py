@@ -250,6 +250,39 @@ def test_processes_and_micro_batches_share_the_same_clips(folder: Path, world_si
     assert sum(totals) == pytest.approx(float(whole.points.nan_to_num().sum()), rel=1e-3)
 
 
+def test_two_views_of_a_sentence(folder: Path) -> None:
+    some = batches(training(folder), consistency=0.2, batch_pixels=5, batch_points=2, drop_pixels=0.0, drop_points=0.4)
+    alone = set()
+    for number in range(8):
+        batch = some[number]
+        assert batch.twin.tolist() == [1, 0, 3, 2, 4, 5, 6]
+        assert batch.crops is not None
+        for one, other in ((0, 1), (2, 3)):
+            assert (batch.names[one], batch.texts[one]) == (batch.names[other], batch.texts[other])
+            assert batch.lengths[one] == batch.lengths[other]
+            assert torch.equal(batch.frame_labels[one], batch.frame_labels[other])
+            assert not torch.equal(batch.crops[one], batch.crops[other])
+            alone.add(tuple(batch.use_points[[one, other]].tolist()))
+        assert same(batch, some[number])
+    assert len(alone) > 1  # which stream is dropped is decided for each view
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), [(2, 1), (2, 2), (1, 4)])
+def test_both_views_come_in_one_micro_batch(folder: Path, world_size: int, accumulate: int) -> None:
+    parts = [
+        batches(
+            training(folder), rank=rank, world_size=world_size, accumulate=accumulate,
+            consistency=0.2, batch_pixels=6, batch_points=1,
+        )[accumulate + micro]
+        for rank in range(world_size) for micro in range(accumulate)
+    ]
+    assert sum(len(part.names) for part in parts) == 7
+    assert sum(int((part.twin != torch.arange(len(part.names))).sum()) for part in parts) == 6
+    assert all(part.names[row] == part.names[twin] for part in parts for row, twin in enumerate(part.twin.tolist()))
+    with pytest.raises(ConfigError, match="batch_pixels=6 in pairs and batch_points=1 are too few .* make them 8 or"):
+        batches(training(folder), accumulate=5, consistency=0.2, batch_pixels=6, batch_points=1)
+
+
 def test_more_shares_than_clips_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"accumulate=3 in 3 process\(es\); make them 9 or more together"):
         batches(training(folder), accumulate=3, world_size=3)

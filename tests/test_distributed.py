@@ -17,6 +17,7 @@ from lipread.config import TrainConfig
 from lipread.training import distributed
 from lipread.training.dataset import TrainingBatches, load_clips
 from lipread.training.loop import training_step
+from lipread.training.schedule import WeightAverage
 from lipread.training.state import prepare_state
 from networks import TINY, still
 from prepared import VOCABULARY, prepare
@@ -38,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "synchronised": {},
     "accumulated": {"accumulate": 3, "freeze_batchnorm": True},  # with its statistics over micro-batches it differs
     "one without pixels": {"batch_pixels": 1, "batch_points": 1, "drop_pixels": 0.0},
+    "two views": {"consistency": 0.5, "batch_pixels": 4},
     "pixels alone": {"batch_pixels": 3, "batch_points": 0, "drop_pixels": 0.0, "drop_points": 1.0},
 }
 
@@ -46,6 +48,9 @@ def trained(config: TrainConfig, rank: int, world_size: int) -> dict[str, Tensor
     """Losses, first gradient, weights and average after some steps."""
     clips = [clip for clip in load_clips(config.data[0]) if clip.split == "train"]
     state = prepare_state(config, Alphabet.english(), WORDS, CPU)
+    for module in (state.network, state.frame_words, state.pixel_words, state.lip_shape):
+        module.double()  # in float32, rounding moves maxima of the pooling to other pixels
+    state.average = WeightAverage(state.network, config.ema_decay)
     batches = TrainingBatches(
         clips, config, Alphabet.english(), WORDS, crop_side_px=88, rank=rank, world_size=world_size
     )
@@ -125,12 +130,11 @@ def test_two_processes_train_as_one(case: str, two: tuple[Path, list[dict[str, d
             if key.startswith("gradient"):
                 assert (part[key] - value).norm() <= 1e-4 * norm, key
             elif key.startswith("loss"):
-                assert part[key].item() == pytest.approx(value.item(), rel=1e-5 if key == "loss0" else 1e-3), key
-        # a maximum that falls to another pixel by rounding shows in later steps: weights are compared as a whole
+                assert part[key].item() == pytest.approx(value.item(), rel=1e-5), key
         for kind in ("weight", "average"):
             moved = flat(one, kind) - flat({f"{kind} {key}": value for key, value in start.items()}, kind)
             assert moved.abs().max() > 1e-2
-            assert (flat(part, kind) - flat(one, kind)).norm() < 0.01 * moved.norm()
+            assert (flat(part, kind) - flat(one, kind)).norm() < 1e-3 * moved.norm()
     assert all(torch.equal(found[0][case][key], found[1][case][key]) for key in one if "running" not in key)
 
 

@@ -122,6 +122,26 @@ def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> N
     assert (alone < losses).all()
 
 
+def test_two_views_are_pulled_together(data: Path) -> None:
+    config = quiet(data, consistency=0.2, batch_pixels=2)
+    state, batches = made(config)
+    state.network.eval()
+    state.pixel_words.eval()
+    batch = batches[0]
+    assert batch.twin.tolist() == [1, 0, 2, 3]
+    with_it = clip_losses(state, batch, config)
+    without = clip_losses(state, batch, config.model_copy(update={"consistency": 0.0}))
+    log_probs, lengths = state.network(
+        batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points
+    )
+    for row, other in ((0, 1), (1, 0)):
+        frames = int(lengths[row])
+        apart = F.kl_div(log_probs[row, :frames], log_probs[other, :frames], reduction="sum", log_target=True)
+        expected = 0.2 * apart / len(batch.texts[row])
+        assert (with_it - without)[row].item() == pytest.approx(expected.item(), rel=1e-3, abs=1e-5)
+    assert torch.equal(with_it[2:], without[2:])
+
+
 def test_the_loss_is_the_mean_over_clips_and_the_gradient_its_own(data: Path) -> None:
     config = quiet(data, freeze_batchnorm=True)
     state, batches = made(config)

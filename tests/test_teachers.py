@@ -13,6 +13,7 @@ from lipread.training.teachers import (
     LipShape,
     PixelWords,
     captured_output,
+    consistency_loss,
     frame_cross_entropy,
     kept_in_words,
 )
@@ -32,6 +33,20 @@ def test_lip_shape_by_hand() -> None:
     first = [F.smooth_l1_loss(told[frame], target[0, frame]) for frame in (0, 1, 3, 4)]
     second = [F.smooth_l1_loss(told[5 + frame], target[1, frame]) for frame in range(3)]
     assert losses.tolist() == pytest.approx([float(sum(first).detach()) / 4, float(sum(second).detach()) / 3], rel=1e-5)
+
+
+def test_consistency_is_the_divergence_from_the_other_view_over_real_frames() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, 4, requires_grad=True)
+    log_probs = logits.log_softmax(-1)
+    losses = consistency_loss(log_probs, torch.tensor([3, 3, 5]), torch.tensor([1, 0, 2]))
+    p = log_probs.detach().exp()
+    wanted = [float((p[b, :3] * (p[b, :3] / p[a, :3]).log()).sum()) for a, b in ((0, 1), (1, 0))]
+    assert losses.tolist() == pytest.approx([*wanted, 0.0], abs=1e-5)
+    losses[0].backward()
+    assert logits.grad is not None
+    assert logits.grad[0, :3].abs().min() > 0 and not logits.grad[0, 3:].any()
+    assert not logits.grad[1].any()  # the other view is what is aimed at; it is not moved
 
 
 def test_lip_shape_without_a_face_is_zero() -> None:

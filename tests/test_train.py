@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from conftest import ROOT
 from lipread.checkpoint import load_checkpoint
 from lipread.config import PRESETS
 from lipread.errors import ConfigError
+from lipread.model.network import LipNetwork
 from networks import TINY, still
 from prepared import prepare
 
@@ -183,6 +185,21 @@ def test_no_prepared_folder(
     monkeypatch.chdir(tmp_path)
     assert run_main(monkeypatch) == 2
     assert "give --data FOLDER" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_what_it_would_be_and_writes_nothing(tmp_path: Path) -> None:
+    prepare(tmp_path / "prepared" / "made_up")
+    (tmp_path / "recipe.toml").write_text('preset = "tiny"\nsteps = 5000\n')
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = finish(start("--config", "recipe.toml", "--dry-run", cwd=tmp_path))
+    assert code == 0, err
+    training, choosing, network, steps = out.splitlines()
+    assert "of 2 speakers" in training and "0 too long" in training
+    assert choosing.startswith("choosing: val ")
+    wanted = sum(p.numel() for p in LipNetwork(PRESETS["tiny"].model_copy(update={"alphabet_size": 29})).parameters())
+    assert network == f"network: {wanted:,} parameters, 29 symbols"
+    assert re.fullmatch(r"5000 steps of [\d.]+ s on cpu, 1 process\(es\): about [\d.]+ hours; loss .*", steps)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 # -- whole runs -------------------------------------------------------------------------------------------------------

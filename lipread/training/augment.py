@@ -1,4 +1,4 @@
-"""Random changes that keep the words: light, camera, position, tempo, lost frames.
+"""Random changes that keep the words: light, camera, position, shape of the face, tempo, lost frames.
 
 Shapes: T frames, S pixels, P lip points.
 Sources: time masks as in Ma et al. 2022, arXiv:2209.01383; the rest is common practice.
@@ -19,12 +19,14 @@ from lipread.values import Array
 # Lip points that change places in a mirror: corners, and the inner lips' side points (values.LIP_POINTS).
 MIRRORED = [1, 0, 2, 3, 4, 6, 5, 8, 7]
 FRAMES_PER_MASK = 25
+FRAMES_PER_STUTTER = 8
+WARP_KNOTS = 4  # of the displacement field, along each side
 SPARE_FRAMES = 4  # beside what CTC needs for the text
 
 
 def augment(
     example: Example, rng: np.random.Generator, config: AugmentConfig, side_px: int,
-    *, use_pixels: bool = True, use_points: bool = True, max_frames: int | None = None,
+    *, use_pixels: bool = True, use_points: bool = True, max_frames: int | None = None, speed: float | None = None,
 ) -> Example:
     """Change one example at random.
 
@@ -33,16 +35,23 @@ def augment(
         side_px: side of the crops that come out.
         use_pixels, use_points: a stream that is not used is not computed.
         max_frames: longest example that may come out, frames.
+        speed: to play it at; None: a random one.
     Returns: a new example; its length may differ (speed), its text does not.
     """
     if not use_pixels or example.crops is None:
         example = replace(example, crops=None)
-    if config.speed:
-        example = change_speed(example, 1 + rng.uniform(-config.speed, config.speed), max_frames=max_frames)
+    if speed is None:
+        speed = random_speed(rng, config)
+    if speed != 1:
+        example = change_speed(example, speed, max_frames=max_frames)
+    if rng.random() < config.stutter:
+        example = stutter(example, rng)
     flip = bool(rng.random() < config.flip)
     crops = example.crops
     if crops is not None:
         crops = change_light(move_crops(crops, rng, config, side_px, flip=flip), rng, config)
+        if rng.random() < config.cut_out:
+            cut_out(crops, rng)
     shape = mirror_points(example.points) if flip else example.points.copy()
     points = change_points(example.points, rng, config, flip=flip)
     for start, end in time_masks(len(points), rng, config.time_mask_frames):
@@ -53,6 +62,11 @@ def augment(
                 continue
         points[start:end] = np.nan
     return replace(example, crops=crops, points=points, shape=shape, use_points=use_points or crops is None)
+
+
+def random_speed(rng: np.random.Generator, config: AugmentConfig) -> float:
+    """How many times as fast a clip is played."""
+    return 1 + float(rng.uniform(-config.speed, config.speed)) if config.speed else 1.0
 
 
 def change_speed(example: Example, factor: float, *, max_frames: int | None = None) -> Example:
@@ -81,13 +95,27 @@ def change_speed(example: Example, factor: float, *, max_frames: int | None = No
     return replace(example, points=points.astype(np.float32), crops=crops, words=tuple(words))
 
 
+def stutter(example: Example, rng: np.random.Generator) -> Example:
+    """A camera that loses frames: up to one in `FRAMES_PER_STUTTER` shows the frame before it once more."""
+    frames = len(example.points)
+    place = np.arange(frames)
+    lost = rng.integers(1, max(frames, 2), int(rng.integers(1, 1 + max(1, frames // FRAMES_PER_STUTTER))))
+    place[lost[lost < frames]] -= 1
+    crops = None if example.crops is None else example.crops[place]
+    return replace(example, points=example.points[place], crops=crops)
+
+
 def frames_for_text(text: str) -> int:
     """Least frames for a text with CTC when every character is spelled, a blank between equal neighbours."""
     return len(text) + sum(a == b for a, b in pairwise(text))
 
 
 def move_crops(crops: Array, rng: np.random.Generator, config: AugmentConfig, side_px: int, *, flip: bool) -> Array:
-    """One random similarity (shift, size, rotation, mirror) for the whole clip, and the random crop; (T, S, S)."""
+    """One random move for the whole clip, and the random crop; (T, S, S).
+
+    A similarity (shift, size, rotation, mirror), a little stretched, and with `warp_px` a smooth field of displacements
+    on top: the same lips on another face.
+    """
     side = crops.shape[-1]
     reach = (side - side_px) / 2 + config.shift_px
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
@@ -98,14 +126,22 @@ def move_crops(crops: Array, rng: np.random.Generator, config: AugmentConfig, si
     centre = np.full(2, (side - 1) / 2) + rng.uniform(-reach, reach, 2)
     offset = np.full(2, (side_px - 1) / 2) - turn @ centre
     matrix = np.concatenate([turn, offset[:, None]], axis=1)
-    size = (side_px, side_px)
-    return np.stack([
-        cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for crop in crops
-    ])
+    if not config.warp_px:
+        size = (side_px, side_px)
+        return np.stack([
+            cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for crop in crops
+        ])
+    knots = rng.normal(0, config.warp_px, (WARP_KNOTS, WARP_KNOTS, 2)).astype(np.float32)
+    there = np.stack(np.meshgrid(np.arange(side_px), np.arange(side_px)), axis=-1)  # (S, S, 2) x, y of each new pixel
+    back = cv2.invertAffineTransform(matrix)
+    there = there @ back[:, :2].T + back[:, 2] + cv2.resize(knots, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+    place, share = cv2.convertMaps(there.astype(np.float32), None, cv2.CV_16SC2)  # type: ignore[call-overload]
+    return np.stack([cv2.remap(c, place, share, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in crops])
 
 
 def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) -> Array:
-    """Gamma, contrast, brightness and a light from one side, then blur and grain; (T, S, S) uint8."""
+    """Gamma, contrast, brightness and a light from one side, then blur, grain and a codec's blocks; (T, S, S) uint8."""
     grey = np.linspace(0, 1, 256)
     curve = grey ** np.exp(rng.uniform(-config.light, config.light))
     curve = (curve - 0.45) * np.exp(rng.uniform(-config.light, config.light)) + 0.45
@@ -129,7 +165,19 @@ def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) 
             cv2.add(crop, np.roll(grain[turn % 4], int(turn), axis=1), dtype=cv2.CV_8U)
             for crop, turn in zip(crops, turns, strict=True)
         ])
+    if rng.random() < config.compress:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 60))]
+        crops = np.stack([cv2.imdecode(cv2.imencode(".jpg", c, quality)[1], cv2.IMREAD_GRAYSCALE) for c in crops])
     return crops
+
+
+def cut_out(crops: Array, rng: np.random.Generator) -> None:
+    """Hide a rectangle behind plain grey for some time, in place; (T, S, S)."""
+    frames, side = crops.shape[:2]
+    height, width = rng.integers(side // 8, side // 3, 2)
+    top, left = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+    first, last = np.sort(rng.integers(0, frames + 1, 2))
+    crops[first:last, top : top + height, left : left + width] = rng.integers(0, 256)
 
 
 def mirror_points(points: Array) -> Array:

@@ -39,6 +39,7 @@ class Example:
     targets: tuple[int, ...] = ()
     shape: Array | None = None  # (T, P, 2) points as the pixels show them, for their teacher; None: as `points`
     frame_labels: Array | None = None  # (T,) word numbers, 0 silence, -100 not counted
+    pair: int | None = None  # number of a pair of views of one sentence, of equal length
 
     def with_targets(self, targets: Sequence[int], frame_labels: Array) -> Example:
         """The same with what is to be learned."""
@@ -60,6 +61,7 @@ class Batch:
     targets: Tensor  # (sum of target_lengths,)
     target_lengths: Tensor  # (B,)
     frame_labels: Tensor  # (B, T)
+    twin: Tensor  # (B,) row of the other view of the same sentence; its own row where there is none
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -99,4 +101,17 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
         targets=torch.tensor([symbol for example in examples for symbol in example.targets], dtype=torch.long),
         target_lengths=torch.tensor([len(example.targets) for example in examples]),
         frame_labels=torch.from_numpy(labels),
+        twin=torch.tensor(_twins([example.pair for example in examples])),
     )
+
+
+def _twins(pairs: Sequence[int | None]) -> list[int]:
+    """Number of each row's pair, None without one -> the row of its other view, its own where there is none."""
+    twin = list(range(len(pairs)))
+    first: dict[int, int] = {}
+    for row, pair in enumerate(pairs):
+        if pair is not None and pair in first:
+            twin[row], twin[first[pair]] = first[pair], row
+        elif pair is not None:
+            first[pair] = row
+    return twin

@@ -5,6 +5,7 @@ Shapes: T frames, S pixels, P lip points.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,6 +47,8 @@ class Composer:
         self._read, self._max_frames = read, max_frames
         self._words: dict[tuple[str, str, bool, int, int], list[tuple[Clip, int]]] = {}
         self._silences: list[Piece] = []
+        counts = Counter(word.text for clip in clips for word in clip.words)
+        self._rarity = {word: 1 / count for word, count in counts.items()}
         for clip in clips:
             for place in range(len(clip.words)):
                 self._words.setdefault(_slot(clip, place), []).append((clip, place))
@@ -79,7 +82,7 @@ class Composer:
 
     def _sentence(self, clip: Clip, rng: np.random.Generator, config: TrainConfig, step: int) -> list[Piece]:
         """Some or all words of a clip, each from it or from another clip, with the silences between them."""
-        first, last = _part(len(clip.words), rng, config, step)
+        first, last = _part([self._rarity[word.text] for word in clip.words], rng, config, step)
         splice = rng.random() < config.augment.splice
         swap = rng.random(len(clip.words)) < 0.5 if splice else np.zeros(len(clip.words), bool)
         trim = rng.random() < config.augment.trim
@@ -128,14 +131,19 @@ class Composer:
         return Example(clip.name, text, crops, points.astype(np.float32), tuple(words))
 
 
-def _part(words: int, rng: np.random.Generator, config: TrainConfig, step: int) -> tuple[int, int]:
-    """First and last (not included) word of the part to use; the longest part grows over the curriculum."""
+def _part(rarity: Sequence[float], rng: np.random.Generator, config: TrainConfig, step: int) -> tuple[int, int]:
+    """First and last (not included) word of the part to use; the longest part grows over the curriculum.
+
+    A part is cut out around a word drawn by its rarity, so that words with few examples are seen more often.
+    """
+    words = len(rarity)
     growing = step < config.curriculum_steps
     if not growing and rng.random() >= config.augment.sub_sentence:
         return 0, words
     most = max(1, round(words * (step + 1) / config.curriculum_steps)) if growing else words
     count = int(rng.integers(1, most + 1))
-    first = int(rng.integers(0, words - count + 1))
+    centre = int(rng.choice(words, p=np.array(rarity) / sum(rarity)))
+    first = int(rng.integers(max(0, centre - count + 1), min(centre, words - count) + 1))
     return first, first + count
 
 

@@ -12,7 +12,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
 from lipread.errors import ConfigError, DataError
 from lipread.mouth import read_crops
-from lipread.training.augment import augment
+from lipread.training.augment import augment, random_speed
 from lipread.training.batches import Batch, Example, WordSpan, collate
 from lipread.training.compose import Composer
 from lipread.values import FRAME_RATE_HZ, Array
@@ -222,11 +222,13 @@ class TrainingBatches(Dataset[Batch]):
         self._cached_bytes = 0
         if not (self.real or self.drawn or self.points):
             raise DataError("the prepared folders hold no clip of the split `train`; prepare some, or check --data")
-        slots, shares = config.batch_pixels + config.batch_points, config.accumulate * world_size
-        if slots < shares:
+        self._pairs = config.batch_pixels // 2 if config.consistency else 0
+        units = config.batch_pixels - self._pairs + config.batch_points
+        if units < (shares := config.accumulate * world_size):
             raise ConfigError(
-                f"batch_pixels={config.batch_pixels} and batch_points={config.batch_points} are too few clips for "
-                f"accumulate={config.accumulate} in {world_size} process(es); make them {shares} or more together"
+                f"batch_pixels={config.batch_pixels}{' in pairs' if self._pairs else ''} and batch_points="
+                f"{config.batch_points} are too few clips for accumulate={config.accumulate} in {world_size} "
+                f"process(es); make them {shares + self._pairs} or more together"
             )
 
     def __len__(self) -> int:
@@ -236,15 +238,23 @@ class TrainingBatches(Dataset[Batch]):
         config = self.config
         step, micro = divmod(number, config.accumulate)
         slots = config.batch_pixels + config.batch_points
-        mine = [
-            slot for slot in range(slots)
-            if slot % config.accumulate == micro and slot // config.accumulate % self.world_size == self.rank
-        ]
+        mine = [slot for slot in range(slots) if self._place(slot) == (micro, self.rank)]
         examples = [self._example(step, slot) for slot in mine]
         return collate(examples, self.crop_side_px)
 
+    def _place(self, slot: int) -> tuple[int, int]:
+        """Micro-batch and process of a slot; both views of a pair have the same."""
+        pair = self._pair(slot)
+        unit = slot - self._pairs if pair is None else pair
+        return unit % self.config.accumulate, unit // self.config.accumulate % self.world_size
+
+    def _pair(self, slot: int) -> int | None:
+        """The number of the pair that a slot with pixels belongs to, where sentences are seen twice."""
+        return slot // 2 if slot < 2 * self._pairs else None
+
     def _example(self, step: int, slot: int) -> Example:
-        rng = np.random.default_rng([self.config.seed, step, slot])
+        pair = self._pair(slot)
+        rng = np.random.default_rng([self.config.seed, step, slot if pair is None else 2 * pair])
         wants_pixels = bool(self.real or self.drawn) and (slot < self.config.batch_pixels or not self.points)
         if wants_pixels:
             drawn = self.drawn and (not self.real or rng.random() < self.config.drawn_share)
@@ -253,18 +263,21 @@ class TrainingBatches(Dataset[Batch]):
             pool = self.points
         clip = pool.draw(rng)
         example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels)
+        speed = random_speed(rng, self.config.augment)
+        if pair is not None:  # one sentence, changed in two ways
+            rng = np.random.default_rng([self.config.seed, step, slot, 1])
         has_points = bool(np.isfinite(example.points).any())
         draw = rng.random()
         use_pixels = wants_pixels and (draw >= self.config.drop_pixels or not has_points)
         use_points = has_points and (not use_pixels or draw < 1 - self.config.drop_points)
         example = augment(
             example, rng, self.config.augment, self.crop_side_px,
-            use_pixels=use_pixels, use_points=use_points, max_frames=self._max_frames,
+            use_pixels=use_pixels, use_points=use_points, max_frames=self._max_frames, speed=speed,
         )
         labels = np.zeros(len(example.points), np.int64)
         for word in example.words:
             labels[word.start : word.end] = self.word_ids.get(word.text, -100)
-        return example.with_targets(self.alphabet.encode(example.text), labels)
+        return replace(example.with_targets(self.alphabet.encode(example.text), labels), pair=pair)
 
     def _crops(self, clip: Clip) -> Array:
         """Decoded crops of a clip, kept in memory while there is room."""

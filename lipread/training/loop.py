@@ -6,9 +6,11 @@ Shapes: B clips, T frames, V symbols, D features.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +34,29 @@ from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
-from lipread.training.teachers import captured_output, kept_in_words
+from lipread.training.teachers import captured_output, consistency_loss, kept_in_words
+
+DRY_STEPS = 3
 
 
-def train(config: TrainConfig, *, show: bool = True) -> Path:
-    """Train a network.
+@dataclass(frozen=True)
+class Ready:
+    """All that a training needs before its first step; `left_out` clips were too long for the network."""
 
-    Args:
-        config: all of it; `config.out` is the run's folder. A run found there goes on where it stopped.
-        show: progress bar and lines on the terminal.
-    Returns: the checkpoint of the averaged weights that was best on `val` and held-out speakers
-        (of the last step where there is nothing to choose on).
-    Raises: ConfigError, DataError, CheckpointError, OutputError, TrainingError.
-    """
+    config: TrainConfig
+    state: State
+    batches: TrainingBatches
+    training: list[Clip]
+    choosing: dict[str, list[Clip]]
+    alphabet: Alphabet
+    device: torch.device
+    rank: int
+    world_size: int
+    left_out: int
+
+
+def make_ready(config: TrainConfig) -> Ready:
+    """Load the clips, choose the alphabet, make the network; nothing is written. Raises: as `train`."""
     rank, world_size = distributed.join()
     device = choose_device(config.device)
     if config.threads:
@@ -63,32 +75,77 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         training, config, alphabet, vocabulary,
         crop_side_px=state.network.config.frontend.crop_side_px, rank=rank, world_size=world_size,
     )
+    return Ready(
+        config, state, batches, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
+    )
+
+
+def dry_run(config: TrainConfig) -> str:
+    """Take a few steps without writing anything -> what the training would be and how long it would take.
+
+    Raises: as `train`.
+    """
+    ready = make_ready(config)
+    config, state = ready.config, ready.state
+    began_s = time.monotonic()
+    for numbered in itertools.islice(_loader(ready.batches, 0, config.workers), DRY_STEPS + 1):
+        seed_step(config.seed, state.step, ready.rank)
+        loss = training_step(state, numbered, config, ready.device)
+        state.step += 1
+        if state.step == 1 < config.steps:  # the first one warms up
+            began_s = time.monotonic()
+    step_s = (time.monotonic() - began_s) / max(1, state.step - 1)
+    distributed.leave()
+    with_pixels = [clip for clip in ready.training if clip.crops_path]
+    chosen_on = [f"{name} {len(clips)}" for name, clips in ready.choosing.items() if clips]
+    return "\n".join([
+        f"training: {len(ready.training)} clips of {len({clip.speaker for clip in ready.training})} speakers, "
+        f"{len(with_pixels)} of them with pixels; {ready.left_out} too long",
+        "choosing: " + (", ".join(chosen_on) or "nothing"),
+        f"network: {sum(p.numel() for p in state.network.parameters()):,} parameters, {ready.alphabet.size} symbols",
+        f"{config.steps} steps of {step_s:.1f} s on {ready.device}, {ready.world_size} process(es): about "
+        f"{config.steps * step_s / 3600:.1f} hours; loss {loss:.2f} after {state.step} steps",
+    ])
+
+
+def train(config: TrainConfig, *, show: bool = True) -> Path:
+    """Train a network.
+
+    Args:
+        config: all of it; `config.out` is the run's folder. A run found there goes on where it stopped.
+        show: progress bar and lines on the terminal.
+    Returns: the checkpoint of the averaged weights that was best on `val` and held-out speakers
+        (of the last step where there is nothing to choose on).
+    Raises: ConfigError, DataError, CheckpointError, OutputError, TrainingError.
+    """
+    ready = make_ready(config)
+    config, state, device, rank = ready.config, ready.state, ready.device, ready.rank
     latest, best = config.out / "latest.pt", config.out / "best.safetensors"
     if latest.exists():
         load_state(state, latest, device)
     report = Report(config, active=rank == 0, show=show, first=state.step)
     first = state.step * config.accumulate
-    if len(fitting) < len(clips):
-        longest = network.encoder.max_position_embeddings - 1
-        report.note(f"{len(clips) - len(fitting)} clips are longer than {longest} frames and left out")
+    if ready.left_out:
+        longest = state.network.max_frames
+        report.note(f"{ready.left_out} clips are longer than {longest} frames and left out")
     if state.step:
         report.note(f"{config.out}: goes on after step {state.step} of {config.steps}")
     try:
-        for numbered in report.steps(_loader(batches, first, config.workers), state.step):
+        for numbered in report.steps(_loader(ready.batches, first, config.workers), state.step):
             seed_step(config.seed, state.step, rank)
             loss = training_step(state, numbered, config, device)
             state.step += 1
-            report.step(state.step, loss, clips=sum(len(b.names) for b in numbered) * world_size)
+            report.step(state.step, loss, clips=sum(len(b.names) for b in numbered) * ready.world_size)
             last = state.step == config.steps
             if rank == 0 and (state.step % config.evaluate_every == 0 or last):
-                figures = choose(state, choosing, alphabet, device, config)
+                figures = choose(state, ready.choosing, ready.alphabet, device, config)
                 report.evaluation(state.step, figures)
                 score = mean_error(figures)
                 if score <= state.best or not figures:
                     state.best = score
-                    record = report.record(state.step, training)
+                    record = report.record(state.step, ready.training)
                     record["chosen_on"] = {name: figure.as_dict() for name, figure in figures.items()}
-                    save_checkpoint(best, state.network, alphabet, record, weights=state.average.state)
+                    save_checkpoint(best, state.network, ready.alphabet, record, weights=state.average.state)
             if rank == 0 and (state.step % config.save_every == 0 or last):
                 save_state(state, latest)
     finally:
@@ -147,7 +204,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
-    """CTC loss per symbol plus the weighted losses of the teachers, (B,); at first those of the pixels alone."""
+    """CTC loss per symbol plus the weighted helping losses, (B,); at first those of the pixels alone."""
     network, use_pixels = state.network, batch.use_pixels
     with autocast(config.precision, batch.points.device), captured_output(network.centre) as features:
         if state.step < config.frontend_steps and batch.crops is not None:
@@ -159,9 +216,12 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
                 batch.crops, batch.points, batch.lengths, use_pixels=use_pixels, use_points=batch.use_points
             )
             log_probs = network.ctc(states[-1][:, 1:])
+            agree = consistency_loss(log_probs, batch.lengths, batch.twin) if config.consistency else None
             if config.symbols_in_words:
                 log_probs = kept_in_words(log_probs, batch.frame_labels, state.word_of_symbol.to(log_probs.device))
             losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
+            if agree is not None:
+                losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
         if features:

@@ -1,6 +1,7 @@
-"""Losses that only help to learn: the word of each frame, and the lips' shape from the pixels.
+"""Losses that only help to learn: the word of each frame, the lips' shape from the pixels, two views that agree.
 
-Shapes: B clips, T frames, N real frames, D features, P lip points.
+Shapes: B clips, T frames, N real frames, D features, P lip points, V symbols.
+Source: Yao et al. 2024, arXiv:2410.05101 (consistency of CTC between two views).
 """
 
 from __future__ import annotations
@@ -82,6 +83,20 @@ def kept_in_words(log_probs: Tensor, labels: Tensor, words: Tensor) -> Tensor:
     allowed = near | ~known | ((labels > 0)[..., None] & (words == 0))
     allowed[..., BLANK] = True
     return log_probs.masked_fill(~allowed, ELSEWHERE_LOG_PROB)
+
+
+def consistency_loss(log_probs: Tensor, lengths: Tensor, twin: Tensor) -> Tensor:
+    """How far each clip's distributions are from those of its other view, which is not moved by this.
+
+    Args:
+        log_probs: (B, T, V).
+        lengths: frames, (B,); the same for both views.
+        twin: row of the other view, (B,); the clip's own row gives 0.
+    Returns: Kullback-Leibler divergence, summed over frames, (B,).
+    """
+    target = log_probs.detach()[twin]
+    divergence = (target.exp() * (target - log_probs)).sum(-1)  # (B, T)
+    return (divergence * valid_frames(lengths, log_probs.shape[1])).sum(1)
 
 
 class LipShape(nn.Module):
