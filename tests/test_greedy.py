@@ -47,6 +47,34 @@ def test_against_groupby(path: list[int]) -> None:
     assert greedy_decode(peaked(path), ABC).text == " ".join(wanted.split())
 
 
+WORDS = ABC.with_words(["yes", "no", "oh"])  # 4, 5, 6
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ([4, 0, 5], "yes no"),
+        ([0, 4, 4, 5, 0], "yes"),  # neighbours are one word, the one with more frames here
+        ([4, 5, 5, 0, 6], "no oh"),
+        ([4, 2, 5], "yesa no"),  # letters may stand beside words
+        ([5, 5], "no"),
+    ],
+)
+def test_neighbouring_words_are_one(path: list[int], text: str) -> None:
+    best = greedy_decode(peaked(path, WORDS.size), WORDS)
+    assert best.text == text
+
+
+def test_neighbouring_words_are_the_likelier_one() -> None:
+    rows = np.full((3, WORDS.size), 0.01, np.float32)
+    rows[0, [0, 4, 5]] = 0.3, 0.4, 0.25
+    rows[1, [0, 4, 5, 6]] = 0.01, 0.05, 0.45, 0.44
+    rows[2, 0] = 0.9
+    best = greedy_decode(np.log(rows), WORDS)
+    assert best.text == "no"  # 0.70 together, yes has 0.45
+    assert best.score == pytest.approx(np.log(0.25 * 0.45 * 0.9), rel=1e-5)
+
+
 def test_no_frames() -> None:
     best = greedy_decode(np.zeros((0, 4), np.float32), ABC)
     assert (best.text, best.score) == ("", 0.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from lipread.alphabet import Alphabet
 from lipread.decoding.greedy import greedy_decode
-from lipread.decoding.search import PAUSE_FRAMES, Search, speech_spans
+from lipread.decoding.search import MAX_UTTERANCE_FRAMES, PAUSE_FRAMES, Listener, Search, next_cut, speech_spans
 from lipread.errors import ConfigError, DataError
 from lipread.values import Array, Hypothesis
 
@@ -157,3 +159,63 @@ def test_spans_tile_the_video_and_cut_only_in_pauses(text: str) -> None:
     for _, cut in spans[:-1]:
         around = log_probs[cut - PAUSE_FRAMES // 2 : cut + PAUSE_FRAMES // 2]
         assert (around.argmax(axis=1) == 0).all()
+
+
+# --- log-probabilities that come piece by piece ---
+
+
+@given(st.text("ab _", max_size=120), st.lists(st.integers(1, 60), max_size=8), st.booleans(), st.integers(0, 3))
+def test_pieces_give_what_the_whole_gives(text: str, pauses: list[int], sentences: bool, price: int) -> None:
+    """Random texts with random pauses between their characters, cut into random pieces."""
+    log_probs = said("".join(each + "_" * (pauses[n % len(pauses)] if pauses else 0) for n, each in enumerate(text)))
+    search = Search(ENGLISH, Scored(float(price)), sentences=sentences)
+    whole = search.utterances(log_probs, start_s=1.0)
+    rng = np.random.default_rng(len(text))
+    cuts = np.sort(rng.integers(0, len(log_probs) + 1, 10)).tolist()
+    listener = Listener(search, start_s=1.0)
+    heard = [each for a, b in pairwise([0, *cuts, len(log_probs)]) for each in listener.push(log_probs[a:b])]
+    heard += listener.end()
+    assert tuple(each.utterance for each in heard) == whole
+    for each in heard:  # each with its own frames
+        first = round((each.utterance.start_s - 1) * 25)
+        np.testing.assert_array_equal(each.log_probs, log_probs[first : first + len(each.log_probs)])
+        assert each.utterance.end_s == pytest.approx(each.utterance.start_s + len(each.log_probs) / 25)
+
+
+@pytest.mark.parametrize("sentences", [False, True])
+def test_an_utterance_is_given_out_when_a_pause_follows_not_at_the_end(sentences: bool) -> None:
+    listener = Listener(Search(ENGLISH, sentences=sentences))
+    assert listener.push(said("bin")) == []
+    heard = listener.push(said(PAUSE * 4))
+    assert [each.utterance.text for each in heard] == ["bin"]
+    assert heard[0].utterance.end_s <= 3 * 2 / 25 + 1
+    assert listener.push(said("lay")) == []
+    (last,) = listener.end()
+    assert (last.utterance.text, last.utterance.end_s) == ("lay", (6 + 100 + 6) / 25)
+    assert 1.0 <= (106 / 25 - last.utterance.start_s) <= 2.0  # begins in the pause, not at the end of the one before
+
+
+def test_an_hour_of_silence_takes_no_memory() -> None:
+    listener = Listener(Search(ENGLISH))
+    quiet = said("_" * 250)
+    tracemalloc.start()
+    try:
+        for _ in range(360):
+            assert listener.push(quiet) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * quiet.nbytes
+    listener.push(said("go"))
+    (only,) = listener.end()
+    assert (only.utterance.text, only.utterance.end_s) == ("go", 3600 + 4 / 25)
+    assert len(only.log_probs) <= 2 * PAUSE_FRAMES + 4
+
+
+def test_who_never_pauses_is_cut_off_in_the_longest_silence() -> None:
+    blank = np.zeros(3 * MAX_UTTERANCE_FRAMES, bool)
+    blank[1000:1010] = blank[1200:1220] = blank[MAX_UTTERANCE_FRAMES + 5 :][:30] = True
+    assert next_cut(blank) == 1210
+    assert next_cut(blank[: MAX_UTTERANCE_FRAMES - 1]) is None  # a pause may yet come
+    assert next_cut(np.zeros(2 * MAX_UTTERANCE_FRAMES, bool)) == MAX_UTTERANCE_FRAMES
+    assert next_cut(np.zeros(0, bool)) is None

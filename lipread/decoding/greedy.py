@@ -16,6 +16,9 @@ from lipread.values import Array, Hypothesis
 def greedy_decode(log_probs: Array, alphabet: Alphabet) -> Hypothesis:
     """Take the likeliest symbol of each frame, merge repeats, drop blanks.
 
+    Where the likeliest symbols of neighbouring frames are different whole words, the network is in doubt, for nobody
+    says two words within 80 ms: all these frames get the word with the most probability in them together.
+
     Args:
         log_probs: natural-log probabilities, float, shape (T, V); T may be 0.
         alphabet: its size is V.
@@ -23,12 +26,21 @@ def greedy_decode(log_probs: Array, alphabet: Alphabet) -> Hypothesis:
     Raises: ConfigError: the shape does not fit the alphabet, or a value is not a number.
     """
     check_log_probs(log_probs, alphabet)
-    best = log_probs.argmax(axis=1)  # (T,)
+    best = one_word_at_a_time(log_probs.argmax(axis=1), log_probs, alphabet)  # (T,)
     starts = np.ones(len(best), dtype=bool)
     starts[1:] = best[1:] != best[:-1]
     text = " ".join(alphabet.decode(best[starts].tolist()).split())
-    score = float(log_probs.max(axis=1).sum()) if len(best) else 0.0
+    score = float(log_probs[np.arange(len(best)), best].sum())
     return Hypothesis(text=text, score=score, acoustic_score=score)
+
+
+def one_word_at_a_time(path: Array, log_probs: Array, alphabet: Alphabet) -> Array:
+    """A path (T,) in which neighbouring frames never have the symbols of different whole words."""
+    path, whole = path.copy(), np.flatnonzero(alphabet.whole_words)
+    for frames in np.split(np.arange(len(path)), np.flatnonzero(np.diff(alphabet.whole_words[path])) + 1):
+        if len(frames) and path[frames[0]] in whole and (path[frames] != path[frames[0]]).any():
+            path[frames] = whole[np.exp(log_probs[frames][:, whole]).sum(axis=0).argmax()]
+    return path
 
 
 def check_log_probs(log_probs: Array, alphabet: Alphabet) -> None:
