@@ -15,7 +15,7 @@ import numpy as np
 
 from lipread.errors import DataError, OutputError
 from lipread.files import PathLike
-from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Word
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, Mouth, MouthTrack, Word
 
 # right-eye centre, left-eye centre, nose base, mouth centre in the 256 x 256 canvas
 REFERENCE = np.array([(102.07, 94.27), (156.36, 93.58), (129.00, 135.90), (129.31, 157.82)])
@@ -108,17 +108,17 @@ def lip_points(mesh: Array, roll: float) -> tuple[Array, float]:
 class MouthCropper:
     """Follows one face through a stream of pictures; keeps at most MAX_GAP_FRAMES + SMOOTH_FRAMES + 1 of them.
 
-    Call `push` for every 25 Hz frame in order, with None where the face is not seen, then `finish`.
+    Call `push` for every 25 Hz frame in order, with None where the face is not seen, then `finish` for the track. Of a
+    long video, `take` what is ready now and then, and what is left after `end`.
     Frames before the face's first appearance can be given as `start_frame`.
     """
 
     def __init__(self, start_frame: int = 0) -> None:
         self._grey: dict[int, Array] = {}
         self._mesh: list[Array] = []  # NaN where there is no face, and once it is no longer needed
-        self._crops: list[Array] = [_BLACK] * start_frame
-        self._points: list[Array] = [_NO_POINTS] * start_frame
-        self._eye_px: list[float] = []
-        self._start = start_frame
+        self._anchors: list[Array] = []  # of these
+        self._ready: list[Mouth | None] = [None] * start_frame
+        self._emitted = 0  # frames that are, or were, in `_ready`
         self._resolved = 0  # frames whose mesh is final (seen, interpolated or absent)
 
     def push(self, image: Array, mesh: Array | None) -> None:
@@ -130,8 +130,10 @@ class MouthCropper:
                 point counts as not seen.
         """
         index = len(self._mesh)
-        seen = mesh is not None and _usable(mesh)
+        anchors = None if mesh is None else usable_anchors(mesh)
+        seen = anchors is not None
         self._mesh.append(np.asarray(mesh, np.float32) if seen else _NO_MESH)
+        self._anchors.append(_NO_ANCHORS if anchors is None else anchors)
         if seen:
             if 0 < self._resolved < index <= self._resolved + MAX_GAP_FRAMES:
                 self._interpolate(self._resolved, index)
@@ -144,20 +146,20 @@ class MouthCropper:
             self._grey[index] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image.copy()
         self._emit(self._resolved - SMOOTH_FRAMES)
 
-    def finish(self, frames: int | None = None) -> MouthTrack:
-        """The whole track; `frames` pads it (no face) to that many frames."""
+    def take(self) -> list[Mouth | None]:
+        """The next frames that are ready, in order, None where there is no face; they are not kept."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def end(self) -> None:
+        """Take that no frame follows: all become ready."""
         self._resolved = len(self._mesh)
         self._emit(self._resolved)
-        total = max(len(self._crops), frames or 0)
-        missing = total - len(self._crops)
-        crops = np.array(self._crops + [_BLACK] * missing, np.uint8).reshape(total, CROP_SIDE_PX, CROP_SIDE_PX)
-        points = np.array(self._points + [_NO_POINTS] * missing, np.float32).reshape(total, len(LIP_POINTS), 2)
-        return MouthTrack(
-            crops=crops,
-            points=points,
-            present=np.isfinite(points).all(axis=(1, 2)),
-            eye_px=float(np.median(self._eye_px)) if self._eye_px else 0.0,
-        )
+
+    def finish(self, frames: int | None = None) -> MouthTrack:
+        """The whole track; `frames` pads it (no face) to that many frames."""
+        self.end()
+        return MouthTrack.of([*self._ready, *[None] * ((frames or 0) - len(self._ready))])
 
     def _interpolate(self, first: int, last: int) -> None:
         """Fill frames first..last-1 between the meshes of first-1 and last."""
@@ -167,36 +169,37 @@ class MouthCropper:
         for index in range(first, last):
             share = (index - first + 1) / (last - first + 1)
             self._mesh[index] = (1 - share) * before + share * after
+            self._anchors[index] = anchors_of(self._mesh[index])
 
     def _emit(self, until: int) -> None:
         """Crop the frames before `until`, whose neighbours are known."""
-        while (index := len(self._crops) - self._start) < until:
+        while (index := self._emitted) < until:
+            self._emitted += 1
             grey, mesh = self._grey.pop(index, _BLACK), self._mesh[index]
             first, last = max(0, index - SMOOTH_FRAMES), min(index + SMOOTH_FRAMES, self._resolved - 1)
             if first:
-                self._mesh[first - 1] = _NO_MESH  # keeps the list's indices, not the points
+                self._mesh[first - 1], self._anchors[first - 1] = _NO_MESH, _NO_ANCHORS  # keeps the lists' indices
             if not np.isfinite(mesh).all():
-                self._crops.append(_BLACK)
-                self._points.append(_NO_POINTS)
+                self._ready.append(None)
                 continue
-            near = np.stack([anchors_of(m) for m in self._mesh[first : last + 1]])
-            anchors = smooth_anchors(near, index - first)
+            anchors = smooth_anchors(np.stack(self._anchors[first : last + 1]), index - first)
             a, _ = similarity(anchors, REFERENCE)
             points, eye_px = lip_points(mesh, float(np.angle(a)))
-            self._crops.append(crop_mouth(grey, anchors))
-            self._points.append(points)
-            self._eye_px.append(eye_px)
+            box = np.stack([mesh.min(axis=0), mesh.max(axis=0)])
+            self._ready.append(Mouth(crop_mouth(grey, anchors), points, eye_px, box))
 
 
-# One array each for every frame without a face: an hour of them takes no memory.
 _BLACK = np.zeros((CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)
-_NO_MESH = np.full((478, 2), np.nan, np.float32)
-_NO_POINTS = np.full((len(LIP_POINTS), 2), np.nan, np.float32)
+_NO_MESH = np.full((478, 2), np.nan, np.float32)  # one array for all frames without a face: an hour takes no memory
+_NO_ANCHORS = np.full((4, 2), np.nan)
 
 
-def _usable(mesh: Array) -> bool:
-    """Whether a mesh can be aligned: all its points are finite, and its anchors are not one point."""
-    return bool(np.isfinite(mesh).all() and np.ptp(anchors_of(mesh), axis=0).max() > 0)
+def usable_anchors(mesh: Array) -> Array | None:
+    """Anchors (4, 2) of a mesh that can be aligned; None where a point is not finite, or the anchors are one point."""
+    if not np.isfinite(mesh).all():
+        return None
+    anchors = anchors_of(mesh)
+    return anchors if np.ptp(anchors, axis=0).max() > 0 else None
 
 
 def centre_crop(crops: Array, side_px: int) -> Array:

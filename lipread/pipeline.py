@@ -1,4 +1,7 @@
-"""Video file -> transcript: the whole way, from top to bottom.
+"""Video file -> transcript: the whole way, from top to bottom, in a stream: memory is flat however long the video is.
+
+    `Watch`    pictures -> meshes -> faces that keep their names -> mouths -> looks at whoever is to be read
+    `Reading`  looks -> pieces, cut where the lips pause -> log-probabilities -> utterances -> words -> segments
 
 Shapes: T frames at 25 Hz, V symbols.
 """
@@ -6,275 +9,190 @@ Shapes: T frames at 25 Hz, V symbols.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.search import Search
 from lipread.devices import choose_device
-from lipread.errors import ConfigError, DataError, NoFaceError, missing_libraries_named
+from lipread.errors import ConfigError
 from lipread.files import PathLike
-from lipread.speaking import (
-    SeenFace,
-    check_speaker,
-    choose_speaker,
-    join_tracks,
-    left_to_right,
-    moving_frames,
-    track_warnings,
-    why_nothing_is_said,
-)
-from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Transcript, Word
+from lipread.pieces import Piece, Pieces
+from lipread.reading import Reading, Seen
+from lipread.speaking import SETTLE_FRAMES, reason_for_silence, sight_warnings
+from lipread.turns import looks_at
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Segment, Transcript
+from lipread.watch import Clock as Clock
+from lipread.watch import Progress as Progress
+from lipread.watch import Watch
+from lipread.watch import Watched as Watched
+from lipread.watch import watch_mouth as watch_mouth
 
 if TYPE_CHECKING:
     from lipread.checkpoint import Checkpoint
 
 DEFAULT_MODEL = "small"
 WEIGHTS_SUFFIX = ".safetensors"
-WINDOW_FRAMES = 100  # the network was trained on clips of about 75 frames; up to so many are read in one piece
-OVERLAP_FRAMES = 40  # of neighbouring windows of a longer video, joined at the middle
-WINDOWS_AT_ONCE = 8
 IMPOSSIBLE = -1e4  # log-probability that stands for log 0
-
-Progress = Callable[[str, float], None]  # (stage, share of it that is done, 0..1)
-
-
-class Clock:
-    """Adds up the seconds spent per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(("video", "landmarks", "mouth", "network", "decoding"), 0.0)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
-
-
-@dataclass(frozen=True)
-class Watched:
-    """The first half of the way: whose mouth is read, and what was odd about the video.
-
-    Attributes:
-        portraits: where there are several faces, a picture of each, from left to right, RGB uint8 (h, w, 3).
-        chosen: number of the face that is read, from the left, from 0.
-    """
-
-    track: MouthTrack
-    faces: int
-    warnings: tuple[str, ...]
-    portraits: tuple[Array, ...] = ()
-    chosen: int = 0
 
 
 class LipReader:
     """Reads lips with one checkpoint.
 
     Args:
-        checkpoint: a network with its alphabet, as `load_checkpoint` gives it.
+        checkpoint: a network with its alphabet, as `load_checkpoint` gives it; changed later, it is not seen here.
         search: finds the text in the log-probabilities; greedy without one.
         max_faces: how many faces to look for in each picture.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = 4) -> None:
+        from lipread.model.fold import fold_batchnorm
+
         self.checkpoint = checkpoint
+        self.network = fold_batchnorm(checkpoint.network)  # what reads
         self.alphabet = checkpoint.alphabet
         self.search = search or Search(checkpoint.alphabet)
         self.max_faces = max_faces
 
     def transcribe(
-        self, path: PathLike, *, speaker: str | int = "auto", progress: Progress | None = None
+        self,
+        path: PathLike,
+        *,
+        speaker: str | int = "auto",
+        progress: Progress | None = None,
+        heard: Callable[[Segment], None] | None = None,
     ) -> Transcript:
         """Read a video file.
 
         Args:
             path: any container that FFmpeg reads.
-            speaker: whom to read where there are several faces: "auto" (whose lips move most), "largest", or a number
-                from 0, counted from left to right.
+            speaker: whom to read where there are several faces: "auto" (at every moment whose lips move most),
+                "largest", a number from 0, counted from left to right, or "all" (everyone, with a label).
             progress: is told how far each stage is.
+            heard: is told each segment as soon as it is over, while the video is still being read.
         Returns: the transcript; where no words are seen its text is empty and `reason` says why.
         Raises: VideoError: the file cannot be read as a video. NoFaceError: there is no face of that number.
         """
+        segments = self.segments(path, speaker=speaker, progress=progress)
+        while True:
+            try:
+                segment = next(segments)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            if heard:
+                heard(segment)
+
+    def segments(
+        self, path: PathLike, *, speaker: str | int = "auto", progress: Progress | None = None
+    ) -> Generator[Segment, None, Transcript]:
+        """As `transcribe`, segment by segment as they are said; the transcript is the generator's return value."""
         clock = Clock()
-        watched = watch_mouth(path, speaker=speaker, max_faces=self.max_faces, clock=clock, progress=progress)
-        transcript = self.read_track(watched.track, clock=clock, progress=progress)
-        return replace(transcript, warnings=watched.warnings + transcript.warnings, source=os.fspath(path))
+        watch = Watch(path, speaker=speaker, max_faces=self.max_faces, clock=clock, progress=progress)
+        readings: dict[int | None, Reading] = {}
+        seen = Seen()
+        for look in watch:
+            seen.add(look)
+            whose = look.face if speaker == "all" else None  # one reading of whoever is chosen, or one of each face
+            if whose is not None and watch.faces[whose].frames <= 2 * SETTLE_FRAMES:
+                continue  # seen for a moment only
+            if whose not in readings:
+                label = f"Speaker {len(readings) + 1}" if speaker == "all" else None
+                readings[whose] = Reading(self, clock, speaker=label)
+            yield from readings[whose].push(look)
+        for reading in readings.values():
+            yield from reading.end()
+        if progress:
+            progress("network", 1.0)
+        transcript = self._transcript(list(readings.values()), seen, clock)
+        return replace(transcript, warnings=watch.warnings + transcript.warnings, source=os.fspath(path))
 
     def read_track(
         self, track: MouthTrack, *, clock: Clock | None = None, progress: Progress | None = None
     ) -> Transcript:
         """Read mouth crops and lip points that are already there: the second half of the way."""
-        clock = clock or Clock()
-        reason = why_nothing_is_said(track)
-        log_probs = self.moving_log_probs(track, clock=clock, progress=progress)
-        with clock.stage("decoding"):
-            utterances = self.search.utterances(log_probs, start_s=track.start_s) if reason is None else ()
-            words: list[Word] = []
-            for each in utterances:
-                part = slice(*(round((s - track.start_s) * FRAME_RATE_HZ) for s in (each.start_s, each.end_s)))
-                try:
-                    words += align_words(
-                        log_probs[part], each.text, self.alphabet,
-                        start_s=each.start_s, temperature=self.checkpoint.temperature,
-                    )
-                except DataError:  # whole-word symbols ran together into a text longer than any speech
-                    reason = f"what was read, {len(each.text)} letters, is too much for {part.stop - part.start} frames"
-                    utterances = tuple(other for other in utterances if other is not each)
-        if words:
-            reason = None
-        elif reason is None:
-            reason = "the lips move, but no word was recognised in their movement"
-        return Transcript(
-            text=" ".join(each.text for each in utterances if each.text),
-            segments=segment_words(words),
-            duration_s=len(track.present) / FRAME_RATE_HZ,
-            face_share=track.face_share,
-            confidence=float(np.mean([word.confidence for word in words])) if words else 0.0,
-            utterances=utterances,
-            warnings=track_warnings(track),
-            reason=reason,
-            model=self.checkpoint.name,
-            search=self.search.name,
-            stage_s=dict(clock.seconds),
-        )
+        reading, seen = Reading(self, clock or Clock(), start_s=track.start_s), Seen(start_s=track.start_s)
+        for look in looks_at(track):
+            seen.add(look)
+            for _ in reading.push(look):
+                pass
+            if progress:
+                progress("network", (look.frame + 1) / len(track.present))
+        for _ in reading.end():
+            pass
+        return self._transcript([reading], seen, reading.clock)
 
     def moving_log_probs(
         self, track: MouthTrack, *, clock: Clock | None = None, progress: Progress | None = None
     ) -> Array:
         """Natural-log probabilities (T, V); certain blanks where the lips are still or there is no face."""
-        log_probs = blanks(len(track.present), self.alphabet.size)
-        if why_nothing_is_said(track) is None:
-            with (clock or Clock()).stage("network"):
-                moving = moving_frames(track)
-                log_probs[moving] = self.log_probs(track, progress=progress)[moving]
-        return log_probs
+        pieces = Pieces()
+        found = blanks(len(track.present), self.alphabet.size)
+        cut = [piece for look in looks_at(track) for piece in pieces.push(look)]
+        with (clock or Clock()).stage("network"):
+            for piece in [*cut, *pieces.end()]:
+                end = piece.first + len(piece.moving)
+                found[piece.first : end] = self.piece_log_probs([piece])[0]
+                if progress:
+                    progress("network", end / len(found))
+        return found
 
-    def log_probs(self, track: MouthTrack, *, progress: Progress | None = None) -> Array:
-        """Natural-log probabilities of every frame, float32, shape (T, V), joined from overlapping windows."""
+    def piece_log_probs(self, pieces: list[Piece]) -> list[Array]:
+        """Log-probabilities (T, V) of the frames of each piece that count, with blanks where nothing can be said."""
+        found = [blanks(len(piece.moving), self.alphabet.size) for piece in pieces]
+        read = [number for number, piece in enumerate(pieces) if piece.moving.any()]
+        if read:
+            for number, values in zip(read, self._network([pieces[number].track for number in read]), strict=True):
+                piece = pieces[number]
+                found[number][piece.moving] = values[piece.start : piece.end][piece.moving]
+        return found
+
+    def _network(self, tracks: list[MouthTrack]) -> list[Array]:
+        """Natural-log probabilities of every frame of some short tracks, float32, each (T, V)."""
         import torch
 
         from lipread.mouth import centre_crop
 
-        network = self.checkpoint.network.eval()
-        device = next(network.parameters()).device
-        side_px = network.config.frontend.crop_side_px
-        spans = windows(len(track.present))
-        joined = blanks(len(track.present), self.alphabet.size)
-        for first in range(0, len(spans), WINDOWS_AT_ONCE):
-            batch = spans[first : first + WINDOWS_AT_ONCE]  # all of one length
-            crops = np.stack([centre_crop(track.crops[w.start : w.end], side_px) for w in batch])  # (B, T, 88, 88)
-            points = np.stack([track.points[w.start : w.end] for w in batch])  # (B, T, 9, 2)
-            lengths = torch.tensor([w.end - w.start for w in batch], device=device)
-            with torch.inference_mode():
-                out, _ = network(torch.from_numpy(crops).to(device), torch.from_numpy(points).to(device), lengths)
-            for window, values in zip(batch, out.float().cpu().numpy(), strict=True):
-                kept = values[window.keep_from - window.start : window.keep_to - window.start]
-                joined[window.keep_from : window.keep_to] = kept
-            if progress:
-                progress("network", (first + len(batch)) / len(spans))
-        return joined
+        network, device = self.network, next(self.network.parameters()).device
+        side_px, counts = network.config.frontend.crop_side_px, [len(track.present) for track in tracks]
+        crops = np.zeros((len(tracks), max(counts), side_px, side_px), np.uint8)  # (B, T, 88, 88)
+        points = np.full((len(tracks), max(counts), len(LIP_POINTS), 2), np.nan, np.float32)  # (B, T, 9, 2)
+        for row, track in enumerate(tracks):
+            crops[row, : counts[row]], points[row, : counts[row]] = centre_crop(track.crops, side_px), track.points
+        with torch.inference_mode():
+            out, _ = network(
+                torch.from_numpy(crops).to(device), torch.from_numpy(points).to(device),
+                torch.tensor(counts, device=device),
+            )
+        return [values[:count] for values, count in zip(out.float().cpu().numpy(), counts, strict=True)]
 
-
-def watch_mouth(
-    path: PathLike,
-    *,
-    speaker: str | int = "auto",
-    max_faces: int = 4,
-    clock: Clock | None = None,
-    progress: Progress | None = None,
-) -> Watched:
-    """Video file -> the mouth of the speaker: frames, landmarks, crops. Arguments as `LipReader.transcribe`.
-
-    Raises: VideoError: the file cannot be read as a video. NoFaceError: there is no face of the number asked for.
-        MissingDependencyError: a system library is absent.
-    """
-    check_speaker(speaker)
-    with missing_libraries_named():
-        from lipread.landmarks import FaceMesh, FaceTracker
-        from lipread.mouth import MouthCropper
-        from lipread.video import read_frames
-
-    clock = clock or Clock()
-    tracker = FaceTracker()
-    croppers: dict[int, MouthCropper] = {}
-    faces: dict[int, SeenFace] = {}
-    frames = 0
-    with read_frames(path) as stream, FaceMesh(max_faces=max_faces) as mesh:
-        expected = (stream.info.duration_s or 0.0) * FRAME_RATE_HZ
-        while True:
-            with clock.stage("video"):
-                frame = next(stream, None)
-            if frame is None:
-                break
-            with clock.stage("landmarks"):
-                found = tracker.update(mesh.detect(frame.image))
-            with clock.stage("mouth"):
-                for identity, points in found.items():
-                    if identity not in croppers:
-                        croppers[identity], faces[identity] = MouthCropper(start_frame=frames), SeenFace()
-                    faces[identity].see(points, frame.image)
-                for identity, cropper in croppers.items():
-                    cropper.push(frame.image, found.get(identity))
-            frames += 1
-            if progress:  # without a stated length too, so that whoever listens can cancel
-                progress("video", min(1.0, frames / expected) if expected else 0.0)
-        warnings = list(stream.warnings)
-    with clock.stage("mouth"):
-        ordered = left_to_right(faces)
-        tracks = [croppers[identity].finish(frames) for identity in ordered]
-    if not tracks:
-        if isinstance(speaker, int):
-            raise NoFaceError(f"{os.fspath(path)}: no face was found, so there is no face {speaker} to read")
-        return Watched(no_face_track(frames), 0, tuple(warnings))
-    if len(tracks) > 1 and speaker == "auto" and (joined := join_tracks(tracks)) is not None:
-        return Watched(joined, 1, tuple(warnings))
-    try:
-        chosen = choose_speaker(speaker, tracks, [faces[identity].height_px for identity in ordered])
-    except NoFaceError as error:
-        raise NoFaceError(f"{os.fspath(path)}: {error}") from error
-    if len(tracks) > 1:
-        warnings.append(
-            f"{len(tracks)} faces were seen; number {chosen} from the left (counted from 0) was read. "
-            "Choose another with the speaker option."
+    def _transcript(self, readings: list[Reading], seen: Seen, clock: Clock) -> Transcript:
+        segments = sorted((each for one in readings for each in one.segments), key=lambda each: each.start_s)
+        utterances = sorted((each for one in readings for each in one.utterances), key=lambda each: each.start_s)
+        words = [word for segment in segments for word in segment.words]
+        present = seen.present
+        reason = None
+        if not words:
+            problems = [one.problem for one in readings if one.problem]
+            reason = reason_for_silence(present, seen.spread) or (
+                problems[-1] if problems else "the lips move, but no word was recognised in their movement"
+            )
+        return Transcript(
+            text=" ".join(each.text for each in utterances if each.text),
+            segments=tuple(segments),
+            duration_s=len(present) / FRAME_RATE_HZ,
+            face_share=float(present.mean()) if len(present) else 0.0,
+            confidence=float(np.mean([word.confidence for word in words])) if words else 0.0,
+            utterances=tuple(utterances),
+            warnings=sight_warnings(present, seen.eye_px, start_s=seen.start_s),
+            reason=reason,
+            model=self.checkpoint.name,
+            search=self.search.name,
+            stage_s=dict(clock.seconds),
         )
-    portraits = [portrait for identity in ordered if (portrait := faces[identity].portrait) is not None]
-    several = tuple(portraits) if len(portraits) == len(tracks) > 1 else ()
-    return Watched(tracks[chosen], len(tracks), tuple(warnings), several, chosen)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Frames start..end are read together, and of these keep_from..keep_to are kept."""
-
-    start: int
-    end: int
-    keep_from: int
-    keep_to: int
-
-
-def windows(frames: int) -> list[Window]:
-    """Cut T frames into windows of one length that overlap by `OVERLAP_FRAMES` or more; kept parts tile 0..T."""
-    if frames == 0:
-        return []
-    length = min(frames, WINDOW_FRAMES)
-    starts = [*range(0, frames - length, WINDOW_FRAMES - OVERLAP_FRAMES), frames - length]
-    middles = [(left + length + right) // 2 for left, right in pairwise(starts)]
-    bounds = [0, *middles, frames]
-    return [
-        Window(start, start + length, keep_from, keep_to)
-        for start, (keep_from, keep_to) in zip(starts, pairwise(bounds), strict=True)
-    ]
 
 
 def blanks(frames: int, symbols: int) -> Array:

@@ -5,12 +5,11 @@ Shapes: T frames at 25 Hz, P = 9 lip points, N = 478 mesh points.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lipread.errors import ConfigError, NoFaceError
+from lipread.errors import ConfigError
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
 
 AROUND_FRAMES = FRAME_RATE_HZ  # lip movement is measured over a second to each side
@@ -21,6 +20,7 @@ TALKING_SPREAD = 0.06
 STILL_SPREAD = 0.02
 SMALL_EYE_PX = 12.0  # inner eye corners nearer than this: the mouth is a dozen pixels wide
 GHOST_SHARE = 0.05  # a face seen in less than this share of the frames of the most seen one does not count
+LONG_SIGHT_FRAMES = 60 * FRAME_RATE_HZ  # ... of which a minute counts: three seconds are more than a moment
 LARGER_PORTRAIT = 1.25  # a face so many times as high as in its portrait is cut out anew
 LONG_GAP_S = 0.5  # a face lost for longer is worth a warning
 
@@ -72,20 +72,31 @@ def lip_spread(points: Array) -> Array:
     Returns: standard deviation of the inner-lip gap plus that of the mouth width over +-1 s, shape (T,), eye
         distances; 0 where there was no face.
     """
-    gap = points[:, 3, 1] - points[:, 2, 1]
-    width = points[:, 1, 0] - points[:, 0, 0]
+    gap, width = lip_gap_and_width(points)
     seen = np.isfinite(gap) & np.isfinite(width)
     settled = seen.copy()
     for late in range(1, SETTLE_FRAMES + 1):  # a frame counts when the SETTLE_FRAMES before it had the face too
         settled[late:] &= seen[:-late]
     settled[:SETTLE_FRAMES] = False
-    spread = np.zeros(len(points))
-    for frame in np.flatnonzero(seen):
-        near = slice(max(0, frame - AROUND_FRAMES), frame + AROUND_FRAMES + 1)
-        chosen = settled[near]
-        if chosen.any():
-            spread[frame] = gap[near][chosen].std() + width[near][chosen].std()
-    return spread
+    spread = deviation_around(gap, settled, AROUND_FRAMES) + deviation_around(width, settled, AROUND_FRAMES)
+    return np.where(seen, spread, 0.0)
+
+
+def lip_gap_and_width(points: Array) -> tuple[Array, Array]:
+    """Lip points (T, 9, 2) -> gap between the inner lips, width of the mouth, (T,), eye distances."""
+    return points[:, 3, 1] - points[:, 2, 1], points[:, 1, 0] - points[:, 0, 0]
+
+
+def deviation_around(values: Array, chosen: Array, reach: int) -> Array:
+    """Standard deviation of the chosen values (T,) up to `reach` frames from each frame; 0 where there are none."""
+    mean = values[chosen].mean() if chosen.any() else 0.0  # taken out, so that the squares lose no digits
+    kept = np.where(chosen, values - mean, 0.0).astype(np.float64)
+    sums = [np.concatenate([[0.0], np.cumsum(each)]) for each in (chosen, kept, kept * kept)]
+    frames = np.arange(len(values))
+    first, end = np.maximum(0, frames - reach), np.minimum(len(values), frames + reach + 1)
+    count, total, squares = (each[end] - each[first] for each in sums)
+    count = np.maximum(1, count)
+    return np.asarray(np.sqrt(np.maximum(0.0, squares / count - (total / count) ** 2)))
 
 
 def moving_frames(track: MouthTrack) -> Array:
@@ -95,13 +106,16 @@ def moving_frames(track: MouthTrack) -> Array:
 
 def why_nothing_is_said(track: MouthTrack) -> str | None:
     """A sentence where there is no face or the lips keep still; None where someone may be talking."""
-    frames = len(track.present)
-    if not track.present.any():
+    return reason_for_silence(track.present, float(lip_spread(track.points).max(initial=0.0)))
+
+
+def reason_for_silence(present: Array, spread: float) -> str | None:
+    """As `why_nothing_is_said`: `present` says in which frames the face is seen, `spread` is the largest one."""
+    frames, seen = len(present), int(present.sum())
+    if not seen:
         return f"no face was found in any of the {frames} frames"
-    seen = int(track.present.sum())
     if seen <= 2 * SETTLE_FRAMES:
         return f"a face is seen in {seen} of the {frames} frames only, and lips are read from their movement"
-    spread = float(lip_spread(track.points).max())
     if spread < TALKING_SPREAD:
         return f"the lips hardly move (spread {spread:.3f} of the eye distance; talking gives {TALKING_SPREAD} or more)"
     return None
@@ -109,18 +123,23 @@ def why_nothing_is_said(track: MouthTrack) -> str | None:
 
 def track_warnings(track: MouthTrack) -> tuple[str, ...]:
     """What makes a track hard to read: a small face, a face that is lost for a while."""
+    return sight_warnings(track.present, track.eye_px, start_s=track.start_s)
+
+
+def sight_warnings(present: Array, eye_px: float, *, start_s: float = 0.0) -> tuple[str, ...]:
+    """As `track_warnings`, of the frames with a face and its median size."""
     warnings = []
-    if track.present.any() and 0 < track.eye_px < SMALL_EYE_PX:
+    if present.any() and 0 < eye_px < SMALL_EYE_PX:
         warnings.append(
-            f"The face is small ({track.eye_px:.0f} pixels between the inner eye corners, {SMALL_EYE_PX:.0f} or more "
+            f"The face is small ({eye_px:.0f} pixels between the inner eye corners, {SMALL_EYE_PX:.0f} or more "
             "read better); come closer or use a larger picture."
         )
     gaps = [
-        f"{track.start_s + first / FRAME_RATE_HZ:.2f} to {track.start_s + end / FRAME_RATE_HZ:.2f} s"
-        for first, end in _runs(~track.present)
+        f"{start_s + first / FRAME_RATE_HZ:.2f} to {start_s + end / FRAME_RATE_HZ:.2f} s"
+        for first, end in _runs(~present)
         if end - first > LONG_GAP_S * FRAME_RATE_HZ
     ]
-    if gaps and track.present.any():
+    if gaps and present.any():
         shown = ", ".join(gaps[:5]) + (f" and {len(gaps) - 5} more times" if len(gaps) > 5 else "")
         warnings.append(f"No face was found from {shown}; nothing could be read there.")
     return tuple(warnings)
@@ -128,55 +147,19 @@ def track_warnings(track: MouthTrack) -> tuple[str, ...]:
 
 def check_speaker(speaker: str | int) -> None:
     """Refuse a choice that names no speaker. Raises: ConfigError."""
-    if isinstance(speaker, bool) or (speaker not in ("auto", "largest") and not isinstance(speaker, int)):
-        raise ConfigError(f"speaker {speaker!r} is not known; use auto, largest, or a number from 0 (left to right)")
+    if isinstance(speaker, bool) or (speaker not in ("auto", "largest", "all") and not isinstance(speaker, int)):
+        raise ConfigError(
+            f"speaker {speaker!r} is not known; use auto, largest, all, or a number from 0 (left to right)"
+        )
     if isinstance(speaker, int) and speaker < 0:
         raise ConfigError(f"speaker {speaker} is negative; count faces from 0, from left to right")
 
 
 def left_to_right(faces: dict[int, SeenFace]) -> list[int]:
     """Identities of the faces that count, leftmost first; what was seen only for a moment is left out."""
-    most = max((face.frames for face in faces.values()), default=0)
+    most = min(max((face.frames for face in faces.values()), default=0), LONG_SIGHT_FRAMES)
     counted = [identity for identity, face in faces.items() if face.frames >= GHOST_SHARE * most]
     return sorted(counted, key=lambda identity: faces[identity].left_px)
-
-
-def choose_speaker(speaker: str | int, tracks: Sequence[MouthTrack], heights_px: Sequence[float]) -> int:
-    """Which of several faces to read.
-
-    Args:
-        speaker: "auto": the one whose lips move most over the whole time; "largest"; or a number from 0.
-        tracks: one per face, at least one.
-        heights_px: mean height of each face, pixels.
-    Raises: NoFaceError: there is no face of that number. ConfigError: as `check_speaker`.
-    """
-    check_speaker(speaker)
-    if isinstance(speaker, int):
-        if speaker >= len(tracks):
-            raise NoFaceError(
-                f"there is no face {speaker}: {len(tracks)} seen, numbered 0 to {len(tracks) - 1} from left to right"
-            )
-        return speaker
-    if speaker == "largest":
-        return int(np.argmax(heights_px))
-    return int(np.argmax([lip_spread(track.points).sum() for track in tracks]))
-
-
-def join_tracks(tracks: Sequence[MouthTrack]) -> MouthTrack | None:
-    """One track of tracks that are never there at the same time (one person, after a cut or a walk); None if any are.
-
-    Args:
-        tracks: all of the same length, at least one.
-    """
-    present = np.stack([track.present for track in tracks])  # (faces, T)
-    if (present.sum(axis=0) > 1).any():
-        return None
-    first = tracks[0]
-    crops, points = first.crops.copy(), first.points.copy()
-    for track in tracks[1:]:
-        crops[track.present], points[track.present] = track.crops[track.present], track.points[track.present]
-    eye_px = float(np.average([track.eye_px for track in tracks], weights=present.sum(axis=1)))
-    return MouthTrack(crops, points, present.any(axis=0), first.start_s, eye_px)
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ Shapes: T frames at 25 Hz, P lip points, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,23 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Mouth:
+    """The mouth of one person in one frame.
+
+    Attributes:
+        crop: grey uint8, shape (96, 96).
+        points: lip points as those of `MouthTrack`, float32, shape (9, 2).
+        eye_px: distance of the inner eye corners in the picture, pixels.
+        box: left upper and right lower corner of the face in the picture, pixels, shape (2, 2).
+    """
+
+    crop: Array
+    points: Array
+    eye_px: float
+    box: Array
+
+
+@dataclass(frozen=True)
 class MouthTrack:
     """The mouth of one person over time: what the network sees.
 
@@ -55,6 +72,18 @@ class MouthTrack:
     present: Array
     start_s: float = 0.0
     eye_px: float = 0.0
+
+    @classmethod
+    def of(cls, mouths: Sequence[Mouth | None], *, start_s: float = 0.0) -> MouthTrack:
+        """A track of the mouths of one person, frame by frame, None where there is no face."""
+        crops = np.zeros((len(mouths), CROP_SIDE_PX, CROP_SIDE_PX), np.uint8)
+        points = np.full((len(mouths), len(LIP_POINTS), 2), np.nan, np.float32)
+        for index, mouth in enumerate(mouths):
+            if mouth is not None:
+                crops[index], points[index] = mouth.crop, mouth.points
+        eyes_px = [mouth.eye_px for mouth in mouths if mouth is not None]
+        present = np.isfinite(points).all(axis=(1, 2))
+        return cls(crops, points, present, start_s, float(np.median(eyes_px)) if eyes_px else 0.0)
 
     @property
     def face_share(self) -> float:
@@ -74,13 +103,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A subtitle-sized stretch of speech."""
+    """A subtitle-sized stretch of speech; `speaker` is a label where several people are read."""
 
     start_s: float
     end_s: float
     text: str
     words: tuple[Word, ...]
     confidence: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,7 @@ class Utterance:
         raw_text: what the lips alone say, without lexicon, grammar or language model.
         nbest: candidates of the search, best first, each with the parts of its score; the first is `text`.
         without_lm: the candidate that fits the lips best, whatever a language model says; None where there is no model.
+        speaker: a label where several people are read.
     """
 
     start_s: float
@@ -121,6 +152,7 @@ class Utterance:
     raw_text: str
     nbest: tuple[Hypothesis, ...]
     without_lm: str | None = None
+    speaker: str | None = None
 
     @property
     def changed(self) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipread.errors import ConfigError, MissingDependencyError
-from lipread.landmarks import MESH_POINTS, FaceMesh, FaceTracker
+from lipread.landmarks import MAX_TRACKS, MESH_POINTS, SEARCH_FRAMES, FaceMesh, FaceTracker
 from media import frames_of
 
 Array = npt.NDArray[Any]
@@ -112,6 +112,49 @@ def test_nobody_is_nobody():
     assert [list(picture) for picture in film([], [face(100)], [])] == [[], [0], []]
 
 
+def scene(*people: tuple[int, tuple[int, int, int]], wall: int = 90) -> tuple[Array, Array]:
+    """A picture of people, each at some x and in a shirt of some colour, and their meshes."""
+    image = np.full((300, 800, 3), wall, np.uint8)
+    for x, shirt in people:
+        image[30:150, x - 50 : x + 50] = (200, 150, 120)
+        image[150:, x - 70 : x + 70] = shirt
+    return np.stack([face(x) for x, _ in people]), image
+
+
+RED, GREEN = (180, 20, 20), (20, 120, 20)
+
+
+def identities(*scenes: tuple[Array, Array]) -> list[list[int]]:
+    """Identities from left to right in each picture."""
+    tracker = FaceTracker()
+    found = [tracker.update(*each) for each in scenes]
+    return [sorted(faces, key=lambda identity: faces[identity][:, 0].mean()) for faces in found]
+
+
+def test_people_are_known_again_after_a_cut():
+    two, swapped = scene((100, RED), (400, GREEN)), scene((100, GREEN), (600, RED), wall=200)
+    assert identities(*[two] * 15, *[swapped] * 3, scene((400, GREEN)), *[two] * 2) == [
+        *[[0, 1]] * 15, *[[1, 0]] * 3, [1], *[[0, 1]] * 2
+    ]
+
+
+def test_after_a_cut_someone_else_in_the_same_place_is_someone_else():
+    assert identities(scene((100, RED)), scene((100, GREEN), wall=200)) == [[0], [1]]
+
+
+def test_who_comes_out_from_behind_another_elsewhere_is_known_again():
+    before, hidden, after = scene((100, RED), (400, GREEN)), scene((100, RED)), scene((100, RED), (650, GREEN))
+    assert identities(*[before] * 13, *[hidden] * 10, after) == [*[[0, 1]] * 13, *[[0]] * 10, [0, 1]]
+
+
+def test_tracks_do_not_pile_up():
+    tracker = FaceTracker()
+    for number in range(3 * MAX_TRACKS):
+        tracker.update(face(1000.0 * number)[None])
+    assert len(tracker._tracks) == MAX_TRACKS
+    assert list(tracker.update(face(0.0)[None])) == [3 * MAX_TRACKS]
+
+
 # --- the face mesh itself ---
 
 
@@ -173,6 +216,29 @@ def test_looking_for_more_faces_does_not_move_the_points_of_one(grid_dir: Path):
             np.testing.assert_allclose(four.detect(image), one.detect(image), atol=1e-3)
 
 
+def test_only_what_is_followed_is_looked_for(picture: Array):
+    """With one face in the picture the detector runs twice a second, not for every picture."""
+    noise = np.random.default_rng(0)
+    with FaceMesh(4) as mesh:
+        searched: list[int] = []
+        looked = mesh._detected
+        mesh._detected = lambda image: searched.append(0) or looked(image)  # type: ignore[method-assign]
+        for _ in range(26):
+            assert len(mesh.detect(noise.integers(0, 3, picture.shape, np.uint8) + picture // 2 * 2)) == 1
+        assert len(searched) == 3
+
+
+def test_a_face_in_unchanged_surroundings_keeps_its_mesh(picture: Array):
+    with FaceMesh() as mesh:
+        first = mesh.detect(picture)
+        changed = picture.copy()
+        changed[:20] = 0  # far from the face
+        assert mesh.detect(picture) is first
+        assert mesh.detect(changed) is first
+        moved = np.roll(picture, 5, axis=1)
+        assert np.abs(mesh.detect(moved)[0] - first[0]).mean() > 2
+
+
 # --- two people in one picture ---
 
 
@@ -210,6 +276,15 @@ def test_one_of_two_is_hidden_for_a_while(pair: list[Array]):
     assert all(hidden in faces for faces in places[:15])
     assert all(list(faces) == [other] for faces in places[16:35])
     assert all(sorted(faces) == [0, 1] for faces in places[37:])  # it may take a picture or two to be found again
+
+
+def test_a_second_face_is_found_within_half_a_second(pair: list[Array]):
+    images = [image.copy() for image in pair[:50]]
+    for image in images[:20]:
+        image[:, 360:] = 0
+    places = follow(images)
+    assert all(len(faces) == 1 for faces in places[:20])
+    assert all(sorted(faces) == [0, 1] for faces in places[20 + SEARCH_FRAMES :])
 
 
 def test_a_cut_in_a_real_film(pair: list[Array]):

@@ -1,8 +1,7 @@
-"""The whole way with small networks: windows, stillness, speakers, real clips, and what goes wrong."""
+"""The whole way with small networks: pieces, stillness, speakers, real clips, and what goes wrong."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,19 +16,13 @@ from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lipread.config import PRESETS
 from lipread.errors import CheckpointError, ConfigError, NoFaceError, VideoError
 from lipread.model.network import LipNetwork
-from lipread.pipeline import (
-    OVERLAP_FRAMES,
-    WINDOW_FRAMES,
-    LipReader,
-    blanks,
-    load_model,
-    watch_mouth,
-    windows,
-)
+from lipread.pipeline import LipReader, blanks, load_model, watch_mouth
+from lipread.reading import Reading
+from lipread.turns import looks_at
 from lipread.values import Array, MouthTrack
+from lipread.watch import Clock, Watch
 
 ENGLISH = Alphabet.english()
-MAX_LENGTH = 10 * WINDOW_FRAMES
 
 
 class LookAndTell(nn.Module):
@@ -45,7 +38,7 @@ class LookAndTell(nn.Module):
     def forward(self, crops: Tensor, points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         assert crops.dtype == torch.uint8
         assert points.shape == (*crops.shape[:2], 9, 2)
-        assert lengths.tolist() == [crops.shape[1]] * len(crops)
+        assert lengths.max() == crops.shape[1]
         self.shapes.append(tuple(crops.shape))
         sure = torch.nn.functional.one_hot(crops[:, :, 44, 44].long() % self.symbols, self.symbols).float()
         return torch.log(sure * 0.9 + 0.1 / self.symbols), lengths
@@ -74,29 +67,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("frames", [1, 75, WINDOW_FRAMES, WINDOW_FRAMES + 1, 133, 160, 161, 999, MAX_LENGTH])
-def test_windows_tile_the_clip_with_enough_overlap(frames: int) -> None:
-    spans = windows(frames)
-    kept = [frame for span in spans for frame in range(span.keep_from, span.keep_to)]
-    assert kept == list(range(frames))
-    assert {span.end - span.start for span in spans} == {min(frames, WINDOW_FRAMES)}
-    assert spans[0].start == 0
-    assert spans[-1].end == frames
-    for left, right in pairwise(spans):
-        overlap = left.end - right.start
-        assert overlap >= OVERLAP_FRAMES
-        assert abs(left.keep_to - (left.end - overlap / 2)) <= 0.5  # joined at the middle
-    assert windows(0) == []
-
-
-def test_short_clips_go_in_one_piece_and_long_ones_in_batches() -> None:
-    reader = teller()
-    reader.log_probs(spelling_track("bin blue at f two now"))
-    assert reader.checkpoint.network.shapes == [(1, 84, 88, 88)]  # type: ignore[comparison-overlap]
-    reader.log_probs(spelling_track("bin blue at f two now " * 10))
-    assert [shape[:2] for shape in reader.checkpoint.network.shapes[1:]] == [(8, 100), (6, 100)]  # type: ignore
-
-
 def test_joined_windows_say_each_frame_once() -> None:
     text = "bin blue at f two now " * 15
     transcript = teller().read_track(spelling_track(text))
@@ -117,7 +87,7 @@ def test_still_lips_say_nothing_whatever_the_crops_look_like() -> None:
     transcript = reader.read_track(spelling_track("bin blue at f", moving=False))
     assert (transcript.text, transcript.segments, transcript.nbest) == ("", (), ())
     assert "hardly move" in (transcript.reason or "")
-    assert reader.checkpoint.network.shapes == []  # type: ignore[comparison-overlap]
+    assert reader.network.shapes == []  # type: ignore[comparison-overlap]
 
 
 def test_moving_lips_without_words_have_a_reason_too() -> None:
@@ -163,7 +133,7 @@ def test_windows_change_nothing_for_a_real_network_in_one_piece(tiny: Path) -> N
     direct, _ = reader.checkpoint.network(
         torch.from_numpy(track.crops[None, :, 4:92, 4:92]), torch.from_numpy(track.points[None]), torch.tensor([84])
     )
-    np.testing.assert_allclose(reader.log_probs(track), direct[0].detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(reader.moving_log_probs(track), direct[0].detach().numpy(), atol=1e-5)
 
 
 def test_a_real_clip_from_file_to_transcript(tiny: Path, grid_dir: Path) -> None:
@@ -194,6 +164,21 @@ def side_by_side(grid_dir: Path, out: Path, *, still: str) -> Path:
     return media.write_video(out, [np.concatenate(pair, axis=1) for pair in zip(*images, strict=False)])
 
 
+def test_segments_are_told_as_soon_as_they_are_over() -> None:
+    """Of sentences with pauses between them, each is told long before the last one is read."""
+    sentence = spelling_track("bin blue at f" + 14 * "x")
+    sentence.crops[-56:] = 0  # a pause of 56 frames
+    length = len(sentence.crops)
+    crops, points = np.tile(sentence.crops, (6, 1, 1)), np.tile(sentence.points, (6, 1, 1))
+    told: list[tuple[int, str]] = []
+    reading = Reading(teller(), Clock())
+    for look in looks_at(MouthTrack(crops, points, np.ones(6 * length, bool))):
+        told += [(look.frame, segment.text) for segment in reading.push(look)]
+    told += [(10**6, segment.text) for segment in reading.end()]
+    assert [text for _, text in told] == 6 * ["bin blue at f"]
+    assert all(frame <= (number + 1) * length + 250 for number, (frame, _) in enumerate(told[:3]))
+
+
 @pytest.mark.parametrize(("still", "talker"), [("left", 1), ("right", 0)])
 def test_of_two_faces_the_talking_one_is_read(grid_dir: Path, tmp_path: Path, still: str, talker: int) -> None:
     film = side_by_side(grid_dir, tmp_path / "two.mp4", still=still)
@@ -208,11 +193,39 @@ def test_of_two_faces_the_talking_one_is_read(grid_dir: Path, tmp_path: Path, st
         watch_mouth(film, speaker=2)
 
 
+def two_people(grid_dir: Path) -> tuple[list[Array], list[Array]]:
+    """Pictures of two people, 360 x 288, who both talk."""
+    return media.frames_of(grid_dir, "s1_bbaf2n"), media.frames_of(grid_dir, "s3_bbaf1s")
+
+
+def test_everyone_is_read_through_a_cut_and_an_occlusion(grid_dir: Path, tmp_path: Path) -> None:
+    """Two people side by side change places at a cut; one is hidden for a third of a second."""
+    one, other = two_people(grid_dir)
+    images = [np.concatenate([a, b], axis=1) for a, b in zip(one, other, strict=False)]
+    images += [np.concatenate([b, a], axis=1) for a, b in zip(one, other, strict=False)]
+    for image in images[20:28]:
+        image[:, 360:] = 60
+    film = media.write_video(tmp_path / "two.mp4", images)
+    watch, seen = Watch(film, speaker="all"), {}
+    for look in watch:
+        if look.mouth is not None:
+            seen.setdefault(look.face, {})[look.frame] = float(look.mouth.box[:, 0].mean())
+    assert sorted(len(frames) for frames in seen.values()) == [150, 150]
+    for frames in seen.values():  # each on one side before the cut, on the other one after it
+        left = np.array([frames[at] < 360 for at in range(150)])
+        assert left[:75].all() != left[75:].all() and len(set(left[:75])) == len(set(left[75:])) == 1
+    transcript = load_model("small", "cpu").transcribe(film, speaker="all")
+    assert {segment.speaker for segment in transcript.segments} == {"Speaker 1", "Speaker 2"}
+    said = " ".join(segment.text for segment in transcript.segments if segment.speaker == "Speaker 1")
+    assert said.count("bin blue at f two now") == 2
+    assert transcript.warnings == ()
+
+
 def test_video_without_a_face(tmp_path: Path) -> None:
     film = media.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 20)
     told: list[tuple[str, float]] = []
     transcript = teller().transcribe(film, progress=lambda stage, share: told.append((stage, share)))
-    assert len(told) == 20
+    assert [stage for stage, _ in told].count("video") == 21  # every picture, and the last faces
     assert (transcript.text, transcript.face_share, transcript.duration_s) == ("", 0.0, 0.8)
     assert transcript.reason == "no face was found in any of the 20 frames"
     with pytest.raises(NoFaceError, match=r"wall\.mp4.*no face was found"):

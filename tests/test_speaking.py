@@ -8,14 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from lipread.errors import ConfigError, NoFaceError
+from lipread.errors import ConfigError
 from lipread.speaking import (
     STILL_SPREAD,
     TALKING_SPREAD,
     SeenFace,
     check_speaker,
-    choose_speaker,
-    join_tracks,
     left_to_right,
     lip_spread,
     moving_frames,
@@ -83,21 +81,6 @@ def test_frames_without_a_face_do_not_move() -> None:
     assert moving[:40].all()
 
 
-def test_speaker_choice() -> None:
-    tracks = [track(talking(75, 0.1)), track(talking(75, 0.4)), track(np.zeros(75))]
-    assert choose_speaker("auto", tracks, [90, 50, 80]) == 1
-    assert choose_speaker("largest", tracks, [90, 50, 80]) == 0
-    assert choose_speaker(2, tracks, [90, 50, 80]) == 2
-    with pytest.raises(NoFaceError, match="no face 3: 3 seen, numbered 0 to 2"):
-        choose_speaker(3, tracks, [90, 50, 80])
-
-
-def test_who_talks_all_the_time_beats_who_shouts_once() -> None:
-    once = np.zeros(500)
-    once[:50] = talking(50, 0.8)
-    assert choose_speaker("auto", [track(once), track(talking(500, 0.3))], [50, 50]) == 1
-
-
 @pytest.mark.parametrize("speaker", ["biggest", -1, True, "0"])
 def test_odd_speakers_are_refused(speaker: str | int) -> None:
     with pytest.raises(ConfigError, match="speaker"):
@@ -158,26 +141,3 @@ def test_real_sentences_move_and_a_repeated_picture_does_not(grid_dir: Path) -> 
         assert lip_spread(watch(images).points).max() > 1.5 * TALKING_SPREAD, clip.name
         coded = [cv2.imdecode(cv2.imencode(".jpg", images[0])[1], cv2.IMREAD_COLOR)] * 40
         assert lip_spread(watch(coded).points).max() < STILL_SPREAD, clip.name
-
-
-def _present(frames: list[int], total: int = 40) -> MouthTrack:
-    present = np.zeros(total, bool)
-    present[frames] = True
-    points = np.full((total, 9, 2), np.nan, np.float32)
-    points[present] = len(frames)
-    crops = np.zeros((total, 96, 96), np.uint8)
-    crops[present] = len(frames)
-    return MouthTrack(crops, points, present, eye_px=float(len(frames)))
-
-
-def test_one_person_with_two_identities_is_one_track() -> None:
-    joined = join_tracks([_present(list(range(0, 10))), _present(list(range(20, 40)))])
-    assert joined is not None
-    assert joined.present.sum() == 30 and not joined.present[10:20].any()
-    assert (joined.crops[0] == 10).all() and (joined.crops[25] == 20).all() and (joined.crops[15] == 0).all()
-    assert np.isfinite(joined.points[joined.present]).all() and np.isnan(joined.points[15]).all()
-    assert joined.eye_px == pytest.approx((10 * 10 + 20 * 20) / 30)
-
-
-def test_two_people_at_once_stay_two_tracks() -> None:
-    assert join_tracks([_present(list(range(0, 21))), _present(list(range(20, 40)))]) is None

@@ -16,6 +16,7 @@ from lipread.values import (
     SAMPLES_PER_FRAME,
     Frame,
     Hypothesis,
+    Mouth,
     MouthTrack,
     Segment,
     Transcript,
@@ -32,6 +33,7 @@ def examples() -> list[object]:
     """One of each kind."""
     return [
         Frame(np.zeros((2, 3, 3), np.uint8), 0.04),
+        Mouth(np.zeros((96, 96), np.uint8), np.zeros((9, 2), np.float32), 30.0, np.zeros((2, 2))),
         MouthTrack(np.zeros((1, 96, 96), np.uint8), np.zeros((1, 9, 2), np.float32), np.ones(1, dtype=bool)),
         BIN,
         Segment(0.2, 0.8, "bin blue", (BIN, BLUE), 0.85),

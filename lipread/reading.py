@@ -1,0 +1,130 @@
+"""The second half of the way for one person: mouths, frame by frame -> what is said, as soon as it is over.
+
+Shapes: T frames at 25 Hz, V symbols.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lipread.decoding.align import align_words, segment_words
+from lipread.decoding.search import Heard, Listener
+from lipread.errors import DataError
+from lipread.pieces import Piece, Pieces
+from lipread.turns import Look
+from lipread.values import FRAME_RATE_HZ, Array, Segment, Utterance
+
+if TYPE_CHECKING:
+    from lipread.pipeline import LipReader
+    from lipread.watch import Clock
+
+PIECES_AT_ONCE = {"cpu": 1}  # through the network, by device; elsewhere:
+PIECES_AT_ONCE_ELSEWHERE = 8
+
+
+class Reading:
+    """The second half of the way for one person: looks -> pieces -> log-probabilities -> utterances -> words.
+
+    Attributes:
+        segments, utterances: what was said so far.
+        problem: why something that was read is no text; None where there is nothing of the kind.
+    """
+
+    def __init__(
+        self, reader: LipReader, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0
+    ) -> None:
+        self.clock, self.segments, self.utterances = clock, list[Segment](), list[Utterance]()
+        self.problem: str | None = None
+        self._reader, self._speaker, self._start_s = reader, speaker, start_s
+        kind = next(reader.network.parameters()).device.type
+        self._at_once = PIECES_AT_ONCE.get(kind, PIECES_AT_ONCE_ELSEWHERE)
+        self._pieces = Pieces()
+        self._waiting: list[Piece] = []
+        self._listener: Listener | None = None
+        self._next = 0  # the frame that the listener expects
+
+    def push(self, look: Look) -> Iterator[Segment]:
+        """Take the next look -> the segments that are over."""
+        self._waiting += self._pieces.push(look)
+        if len(self._waiting) >= self._at_once:
+            yield from self._read()
+
+    def end(self) -> Iterator[Segment]:
+        """Take that no look follows -> the last segments."""
+        self._waiting += self._pieces.end()
+        yield from self._read()
+        yield from self._stop()
+
+    def _read(self) -> Iterator[Segment]:
+        pieces, self._waiting = self._waiting, []
+        with self.clock.stage("network"):
+            found = self._reader.piece_log_probs(pieces)
+        for piece, log_probs in zip(pieces, found, strict=True):
+            if self._listener is None or piece.first != self._next:  # the person was away
+                yield from self._stop()
+                start_s = self._start_s + piece.first / FRAME_RATE_HZ
+                self._listener = Listener(self._reader.search, start_s=start_s)
+            self._next = piece.first + len(log_probs)
+            with self.clock.stage("decoding"):
+                new = self._said(self._listener.push(log_probs))
+            yield from new
+
+    def _stop(self) -> Iterator[Segment]:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with self.clock.stage("decoding"):
+                new = self._said(listener.end())
+            yield from new
+
+    def _said(self, heard: list[Heard]) -> list[Segment]:
+        """Find the words of utterances, and note both."""
+        new: list[Segment] = []
+        for each in heard:
+            text, log_probs = each.utterance.text, each.log_probs
+            try:
+                words = align_words(
+                    log_probs, text, self._reader.alphabet,
+                    start_s=each.utterance.start_s, temperature=self._reader.checkpoint.temperature,
+                )
+            except DataError:  # whole-word symbols ran together into a text longer than any speech
+                self.problem = f"what was read, {len(text)} letters, is too much for {len(log_probs)} frames"
+                continue
+            new += [replace(segment, speaker=self._speaker) for segment in segment_words(words)]
+            self.utterances.append(replace(each.utterance, speaker=self._speaker))
+        self.segments += new
+        return new
+
+
+@dataclass
+class Seen:
+    """Whether, and how well, those who are read were seen, a few bytes for each frame."""
+
+    start_s: float = 0.0
+    spread: float = 0.0  # the largest one
+    _present: bytearray = field(default_factory=bytearray)
+    _eyes_px: array[float] = field(default_factory=lambda: array("f"))
+
+    def add(self, look: Look) -> None:
+        """Take a look."""
+        self._present.extend(bytes(max(0, look.frame + 1 - len(self._present))))
+        self.spread = max(self.spread, look.spread)
+        if look.mouth is not None:
+            self._present[look.frame] = 1
+            self._eyes_px.append(look.mouth.eye_px)
+
+    @property
+    def present(self) -> Array:
+        """Whether each frame has a face that is read, bool (T,)."""
+        return np.frombuffer(bytes(self._present), np.uint8).astype(bool)
+
+    @property
+    def eye_px(self) -> float:
+        """Median distance of the inner eye corners, pixels; 0 where no face was seen."""
+        return float(np.median(self._eyes_px)) if self._eyes_px else 0.0
+
+

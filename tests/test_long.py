@@ -1,0 +1,134 @@
+"""Long videos: nothing is cut or doubled at the seams, and memory is flat.
+
+LIPREAD_LONG_MINUTES=10,60 measures these two lengths instead of the short ones.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+from itertools import accumulate
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import media
+from lipread.errors import VideoError
+from lipread.evaluate import read_manifest
+from lipread.metrics import score
+from lipread.pipeline import load_model
+from lipread.reading import Reading
+from lipread.turns import Turns
+from lipread.values import Mouth, Segment, Transcript, Word
+from lipread.watch import Clock
+from test_pipeline import teller
+
+ROOT = Path(__file__).resolve().parent.parent
+KILOBYTES_PER_FRAME = 0.5  # a crop alone has 9
+PEAK_MB = 1500
+
+
+def joined_tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("joined", ROOT / "tools" / "joined.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_words_go_to_the_clip_in_which_they_are_said() -> None:
+    words = tuple(Word(text, s, s + 0.4, 1.0) for text, s in (("bin", 0.5), ("now", 2.9), ("set", 3.4), ("red", 9.0)))
+    said = Transcript("", (Segment(0.5, 10.0, "", words, 1.0),), 9.0, 1.0, 1.0)
+    assert joined_tool().words_by_clip(said, [3.0, 3.0, 3.0]) == ["bin", "now set", "red"]
+
+
+def test_clips_are_joined_picture_by_picture(tmp_path: Path) -> None:
+    parts = [media.write_video(tmp_path / f"{first}.mp4", [media.numbered(first + k) for k in range(10)])
+             for first in (0, 10, 20)]
+    film = joined_tool().join_videos(parts, tmp_path / "film.mp4", times=2)
+    from lipread.video import read_frames
+
+    with read_frames(film) as frames:
+        assert [media.number_in(frame.image) for frame in frames] == 2 * list(range(30))
+    odd = media.write_video(tmp_path / "odd.mp4", [media.numbered(0, width=256)])
+    with pytest.raises(VideoError, match=r"odd\.mp4 was encoded in another way"):
+        joined_tool().join_videos([parts[0], odd], tmp_path / "film.mp4")
+
+
+def read_on(frames: int) -> int:
+    """Read a person who talks on and on for so many frames, the pictures made up -> peak of the memory, bytes."""
+    turns, reading, noise = Turns(), Reading(teller(), Clock()), np.random.default_rng(0)
+    tracemalloc.start()
+    for number in range(frames):
+        points = np.zeros((9, 2), np.float32)
+        points[3, 1], points[1, 0] = 0.2 * np.sin(0.9 * number), 1.0
+        crop = np.zeros((96, 96), np.uint8)
+        crop[:] = noise.integers(1, 5) if number % 100 < 60 else 0  # words, and pauses of more than a second
+        mouths = {0: Mouth(crop, points, 25.0, np.array([(10, 10), (80, 90)], np.float32))}
+        for look in turns.push(mouths):
+            for _ in reading.push(look):
+                pass
+    reading.segments.clear()  # the text itself may grow
+    reading.utterances.clear()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_a_longer_talk_takes_no_more_memory() -> None:
+    read_on(300)  # whatever is made once
+    short, long = read_on(600), read_on(1800)
+    assert (long - short) / 1200 < 1000 * KILOBYTES_PER_FRAME
+
+
+@pytest.mark.slow
+def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
+    """720p, in processes of their own, so that the peak is the whole one."""
+    import cv2
+
+    minutes = [float(each) for each in os.environ.get("LIPREAD_LONG_MINUTES", "0.3,0.9").split(",")]
+    large = [cv2.resize(image, (900, 720)) for image in media.frames_of(grid_dir, "s1_bbaf2n")]
+    large = [cv2.copyMakeBorder(image, 0, 0, 190, 190, cv2.BORDER_REPLICATE) for image in large]
+    clip = media.write_video(tmp_path / "clip.mp4", large, options={"preset": "ultrafast"})
+    program = textwrap.dedent(r"""
+        import json, re, sys
+        from lipread.pipeline import load_model
+        said = load_model("small", "cpu").transcribe(sys.argv[1])
+        status = open("/proc/self/status").read()  # ru_maxrss would count what the test that forks had
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
+        print(json.dumps({"s": said.duration_s, "words": len(said.words), "peak": peak}))
+    """)
+    peaks = []
+    for length in minutes:
+        film = joined_tool().join_videos([clip], tmp_path / "film.mp4", times=round(length * 20))
+        done = subprocess.run([sys.executable, "-c", program, str(film)], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+        print(f"{found['s'] / 60:.1f} min of 720p: {found['words']} words, peak {found['peak']:.0f} MB")
+        assert found["s"] == pytest.approx(60 * length, abs=3.0)
+        peaks.append(found["peak"])
+    assert max(peaks) < PEAK_MB
+    assert peaks[-1] - peaks[0] < 0.1 * peaks[0]
+
+
+@pytest.mark.slow
+def test_joined_clips_are_read_as_single_ones_are(grid_dir: Path, tmp_path: Path) -> None:
+    clips = read_manifest(grid_dir, split="val", limit=20)
+    videos = [clip.video for clip in clips if clip.video]
+    reader = load_model("small", "cpu")
+    joined = reader.transcribe(joined_tool().join_videos(videos, tmp_path / "film.mp4"))
+    single = [reader.transcribe(video) for video in videos]
+    said, lengths_s = [clip.text for clip in clips], [each.duration_s for each in single]
+    parts = joined_tool().words_by_clip(joined, lengths_s)
+    alone, together = score(said, [each.text for each in single]).wer, score(said, parts).wer
+    assert together <= alone + 0.025  # three words of 120; all of them are measured by tools/joined.py
+    ends = list(accumulate(lengths_s))
+    assert all(any(start < end_s for end_s in ends) for start in (word.start_s for word in joined.words))
+    assert len(joined.segments) >= len(clips) - 2
+    assert all(len(segment.text) <= 84 and segment.end_s - segment.start_s <= 7.0 for segment in joined.segments)

@@ -1,0 +1,140 @@
+"""Whose lips are read: hand-made mouths of people who talk, listen, leave and come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lipread.crowd import Mouths
+from lipread.errors import ConfigError
+from lipread.speaking import STILL_SPREAD, TALKING_SPREAD, lip_spread, moving_frames, why_nothing_is_said
+from lipread.turns import KEPT_FRAMES, LATE_FRAMES, STEP_FRAMES, Look, Turns, looks_at
+from lipread.values import Array, Mouth, MouthTrack
+
+
+def talk(frames: int, size: float) -> Array:
+    """How far a mouth is open, eye distances."""
+    return np.asarray(size * (0.5 + 0.5 * np.sin(0.9 * np.arange(frames))))
+
+
+def mouth(gap: float, left_px: float, *, height_px: float = 80.0) -> Mouth:
+    points = np.zeros((9, 2), np.float32)
+    points[1, 0], points[3, 1] = 1.0, gap
+    box = np.array([(left_px, 10.0), (left_px + 60.0, 10.0 + height_px)], np.float32)
+    return Mouth(np.zeros((96, 96), np.uint8), points, 25.0, box)
+
+
+def film(*people: tuple[float, Array]) -> list[Mouths]:
+    """Frames of people who stand at some pixel from the left; NaN: not seen."""
+    frames = len(people[0][1])
+    return [
+        {number: mouth(gaps[t], left) for number, (left, gaps) in enumerate(people) if np.isfinite(gaps[t])}
+        for t in range(frames)
+    ]
+
+
+def looks(frames: list[Mouths], speaker: str | int = "auto") -> list[Look]:
+    turns = Turns(speaker)
+    return [each for mouths in frames for each in turns.push(mouths)] + turns.end()
+
+
+def away(gaps: Array, first: int, end: int) -> Array:
+    gaps = gaps.copy()
+    gaps[first:end] = np.nan
+    return gaps
+
+
+def test_one_person_is_looked_at_in_every_frame() -> None:
+    found = looks(film((0.0, talk(400, 0.3))))
+    assert [each.frame for each in found] == list(range(400))
+    assert {each.face for each in found} == {0}
+    assert all(each.mouth is not None and each.moving for each in found[10:])
+
+
+def test_a_short_clip_is_judged_as_the_whole_track_is() -> None:
+    gaps = np.concatenate([np.zeros(30), talk(30, 0.2), np.zeros(15)])
+    track = MouthTrack.of([mouth(gap, 0.0) for gap in gaps])
+    found = list(looks_at(track))
+    assert [each.moving for each in found] == moving_frames(track).tolist()
+    np.testing.assert_allclose([each.spread for each in found], lip_spread(track.points), atol=1e-6)
+    still = MouthTrack.of([mouth(gap, 0.0) for gap in talk(75, 0.03)])
+    assert STILL_SPREAD / 2 < lip_spread(still.points).max() < TALKING_SPREAD
+    assert why_nothing_is_said(still)
+    assert not any(each.moving for each in looks_at(still))
+
+
+def test_in_a_conversation_the_one_who_talks_is_read() -> None:
+    left = np.concatenate([talk(250, 0.3), np.zeros(250), talk(250, 0.3)])
+    right = np.concatenate([np.zeros(250), talk(250, 0.3), np.zeros(250)])
+    found = looks(film((0.0, left), (100.0, right)))
+    assert [each.frame for each in found] == list(range(750))
+    faces = np.array([each.face for each in found])
+    for first, end, face in ((0, 225, 0), (275, 475, 1), (525, 750, 0)):
+        assert (faces[first:end] == face).all()
+
+
+def test_who_talks_all_the_time_beats_who_yawns_once() -> None:
+    yawn = np.zeros(150)
+    yawn[70:80] = 0.3
+    assert {each.face for each in looks(film((0.0, yawn), (100.0, talk(150, 0.3))))} == {1}
+
+
+def test_largest_and_numbers() -> None:
+    frames = film((100.0, talk(100, 0.3)), (0.0, np.zeros(100)))
+    for mouths in frames:
+        mouths[1] = mouth(0.0, 0.0, height_px=120.0)
+    assert {each.face for each in looks(frames, "largest")} == {1}
+    assert {each.face for each in looks(frames, 0)} == {1}  # the leftmost
+    assert {each.face for each in looks(frames, 1)} == {0}
+    assert {(each.face, each.mouth) for each in looks(frames, 2)} == {(None, None)}
+
+
+def test_all_are_read_from_left_to_right_each_in_order() -> None:
+    found = looks(film((100.0, talk(100, 0.3)), (0.0, away(talk(100, 0.2), 40, 60))), "all")
+    assert [each.face for each in found][:2] == [1, 1]
+    for face in (0, 1):
+        assert [each.frame for each in found if each.face == face] == list(range(100))
+    assert [each.frame for each in found if each.mouth is None] == list(range(40, 60))
+
+
+def test_a_person_with_a_new_identity_after_a_cut_is_read_on() -> None:
+    before, after = away(talk(300, 0.3), 150, 300), away(talk(300, 0.3), 0, 150)
+    turns = Turns()
+    found = [each for mouths in film((0.0, before), (300.0, after)) for each in turns.push(mouths)] + turns.end()
+    assert [each.face for each in found] == [0] * 150 + [1] * 150
+    assert not turns.together
+
+
+def test_nobody_is_read_instead_of_a_speaker_who_is_hidden_for_a_moment() -> None:
+    found = looks(film((0.0, away(talk(200, 0.3), 90, 110)), (100.0, np.zeros(200))))
+    assert {each.face for each in found} == {0}
+    assert [each.frame for each in found if each.mouth is None] == list(range(90, 110))
+
+
+def test_a_ghost_face_is_never_read() -> None:
+    ghost = np.full(200, np.nan)
+    ghost[100:104] = [0.0, 0.9, 0.0, 0.9]
+    turns = Turns()
+    found = [each for mouths in film((0.0, talk(200, 0.3)), (90.0, ghost)) for each in turns.push(mouths)]
+    assert {each.face for each in found + turns.end()} == {0}
+    assert not turns.together
+
+
+def test_nobody_there() -> None:
+    found = looks([{}] * 60)
+    assert [(each.face, each.mouth, each.moving) for each in found] == [(None, None, False)] * 60
+    assert looks([]) == []
+
+
+def test_few_frames_are_kept_and_answers_come_soon() -> None:
+    turns, gaps = Turns(), talk(2000, 0.3)
+    given = 0
+    for number, gap in enumerate(gaps, start=1):
+        given += len(turns.push({0: mouth(gap, 0.0)}))
+        assert number - given <= STEP_FRAMES + LATE_FRAMES
+        assert len(turns._mouths) <= KEPT_FRAMES + STEP_FRAMES + LATE_FRAMES
+
+
+def test_odd_speakers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="loudest"):
+        Turns("loudest")

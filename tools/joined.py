@@ -1,0 +1,93 @@
+"""Clips with known words -> one long video -> what is read there against what is read in each alone.
+
+    python tools/joined.py ../shared/grid --split test          # 100 clips, five minutes of video
+
+The clips are joined without decoding them, so that the long video shows exactly their pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the lipread of this tree
+
+import av
+
+from lipread.errors import LipreadError, VideoError
+from lipread.evaluate import read_manifest
+from lipread.metrics import score
+from lipread.pipeline import load_model
+from lipread.values import Transcript
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print both word error rates."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", help="a manifest.tsv or its folder")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, help="only so many clips, spread over the manifest")
+    parser.add_argument("--model", default="small")
+    asked = parser.parse_args(arguments)
+    try:
+        clips = read_manifest(asked.manifest, split=asked.split, limit=asked.limit)
+        reader = load_model(asked.model)
+        videos = [clip.video for clip in clips if clip.video]
+        said = [reader.alphabet.normalise(clip.text) for clip in clips]
+        single = [reader.transcribe(video) for video in videos]
+        with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
+            joined = reader.transcribe(join_videos(videos, Path(scratch) / "joined.mp4"))
+    except LipreadError as error:
+        print(f"joined: error: {error}", file=sys.stderr)
+        return 2
+    parts = words_by_clip(joined, [each.duration_s for each in single])
+    alone, together = score(said, [each.text for each in single]), score(said, parts)
+    print(f"{len(clips)} clips of {asked.split}, {joined.duration_s:.0f} s: WER {100 * alone.wer:.1f} % singly, "
+          f"{100 * together.wer:.1f} % joined into one video ({len(joined.segments)} segments)")
+    return 0
+
+
+def join_videos(videos: Sequence[Path], out: Path, *, times: int = 1) -> Path:
+    """Write the pictures of some files of one encoder and size one after the other, all of it so many times.
+
+    Raises: VideoError: there are none, or they are not alike.
+    """
+    with av.open(str(out), "w") as film:
+        target, shift, kind = None, 0, None
+        for video in list(videos) * times:
+            with av.open(str(video)) as clip:
+                stream = clip.streams.video[0]
+                own = (stream.codec_context.extradata, stream.time_base, stream.width, stream.height)
+                kind = kind or own
+                if own != kind:
+                    raise VideoError(f"{video} was encoded in another way than {videos[0]}; they cannot be joined")
+                target = target or film.add_stream_from_template(stream)
+                end = shift
+                for packet in clip.demux(stream):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, target
+                    end = max(end, packet.pts + (packet.duration or 0))
+                    film.mux(packet)
+                shift = end
+    if kind is None:
+        raise VideoError("there is no video to join; name some")
+    return out
+
+
+def words_by_clip(transcript: Transcript, lengths_s: Sequence[float]) -> list[str]:
+    """The words of a joined video, each given to the clip in which its middle lies."""
+    ends = list(accumulate(lengths_s))
+    words: list[list[str]] = [[] for _ in ends]
+    for word in transcript.words:
+        middle_s = (word.start_s + word.end_s) / 2
+        words[next((at for at, end_s in enumerate(ends) if middle_s < end_s), len(ends) - 1)].append(word.text)
+    return [" ".join(each) for each in words]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
