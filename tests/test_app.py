@@ -127,6 +127,25 @@ def test_errors_are_sentences_without_paths(client: Any, drawn: Path, tmp_path: 
         client.predict(handle_file(str(drawn)), lm="secret/lm", api_name="/transcribe")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"start": "abc"}, "Start (seconds): 'abc' is not a number"),
+        ({"nbest": "many"}, "Other readings to keep: 'many' is not a whole number"),
+        ({"decoder": ["beam"]}, "Decoder: ['beam'] is not one of automatic, greedy, beam, grammar"),
+        ({"speaker": {"face": 1}}, "Speaker: {'face': 1} is not text or a number"),
+        ({"video": "talk.mp4"}, "Video: 'talk.mp4' is not an uploaded file; in Python: handle_file(\"talk.mp4\")"),
+        ({"video": [1, 2]}, "Video: [1, 2] is not an uploaded file"),
+    ],
+)
+def test_values_of_a_wrong_kind_are_refused_in_words(
+    given: dict[str, Any], said: str, client: Any, drawn: Path
+) -> None:
+    with pytest.raises(Exception) as error:
+        client.predict(**({"video": handle_file(str(drawn))} | given), api_name="/transcribe")
+    assert said in str(error.value)
+
+
 def test_only_two_endpoints_are_shown_and_typed(client: Any) -> None:
     api = client.view_api(return_format="dict", print_info=False)
     assert set(api["named_endpoints"]) == {"/transcribe", "/batch"}
@@ -160,6 +179,18 @@ def test_requests_cannot_name_files_or_addresses(server: Server, client: Any, tm
             client.predict({"path": path, "meta": kind}, api_name="/transcribe")
         assert "root:" not in str(error.value)
         assert "status" not in str(error.value)
+
+
+@pytest.mark.parametrize("door", ["run/transcribe", "api/transcribe", "run/batch"])
+def test_nobody_passes_the_queue_by(server: Server, door: str) -> None:
+    values = json.dumps({"data": [None, "auto", 0, 0, "automatic", "grid", "none", "tuned", 50, 5]}).encode()
+    request = urllib.request.Request(
+        f"{server.url}gradio_api/{door}", data=values, headers={"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 404
+    assert "join the queue" in refused.value.read().decode()
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(server: Server) -> None:

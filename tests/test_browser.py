@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 import media
 from lipread.video import read_frames
+from lipread.web.limits import Limits
 from web_server import Server, running
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
@@ -23,7 +26,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CHROMIUM = os.environ.get("LIPREAD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
 WAIT_MS = 60_000
 DONE = ".lr-word, .lr-reason, .lr-failed"
@@ -121,6 +124,10 @@ def audited(page: Any) -> None:
     assert overflow_px(page) <= 0
 
 
+STILL = ["lr-input", "lr-examples", "lr-read", "lr-cancel", "lr-text"]
+PLACES = "ids => ids.map(id => Math.round(document.getElementById(id).getBoundingClientRect().top + scrollY))"
+
+
 @pytest.mark.parametrize("kind", ["drawn", "real"])
 def test_read_play_and_take_home(
     kind: str, open_page: Callable[..., Any], drawn: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -161,6 +168,18 @@ def test_read_play_and_take_home(
         page.wait_for_function(f"document.querySelector('#lr-{name} img').naturalWidth > 300")
         assert picture.get_attribute("alt")
     audited(page)
+
+
+def test_attention_of_another_layer_and_head(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page()
+    read(page, drawn)
+    page.click("#lr-why > button")
+    page.wait_for_selector("#lr-salient video", state="attached")
+    for field, choice in (("Attention layer", "1"), ("Attention head", "2"), ("Attention layer", "2")):
+        picture = page.get_attribute("#lr-attention img", "src")
+        page.get_by_label(field).click()
+        page.get_by_role("option", name=choice, exact=True).click()
+        page.wait_for_function("src => document.querySelector('#lr-attention img').src !== src", arg=picture)
 
 
 def test_an_example_is_read_with_a_language_model(open_page: Callable[..., Any]) -> None:
@@ -238,6 +257,62 @@ def test_a_video_without_a_face(open_page: Callable[..., Any], tmp_path: Path) -
     audited(page)
 
 
+def test_a_video_that_the_browser_cannot_play_is_read(
+    open_page: Callable[..., Any], drawn: Path, tmp_path: Path
+) -> None:
+    with read_frames(drawn) as frames:
+        old = media.write_video(tmp_path / "old.avi", (frame.image for frame in frames))
+    page = open_page()
+    text = read(page, old)
+    assert "cannot play the file" in page.inner_text("#lr-input")
+    audited(page)
+    assert text
+    page.wait_for_selector("#lr-file-film:not([disabled])")
+    page.locator(".lr-word").last.click()
+    page.wait_for_function("document.querySelector('#lr-film video').currentTime > 0.5")
+    page.locator("#lr-input").get_by_role("button", name="Clear").click()
+    page.wait_for_selector("#lr-input >> text=Drop Video Here")
+    page.wait_for_selector(".lr-unplayable", state="detached")
+    upload(page, drawn)
+    page.wait_for_function("document.querySelector('#lr-input video').readyState > 0")
+    assert page.locator(".lr-unplayable").count() == 0
+
+
+def test_a_recording_is_read(open_page: Callable[..., Any]) -> None:
+    page = open_page(permissions=["camera", "microphone"])
+    page.get_by_role("button", name="Capture from camera").click()
+    page.click("#lr-input >> text=Click to Access Webcam")
+    record = page.locator("#lr-input button[aria-label='start recording']")
+    record.click()
+    page.wait_for_timeout(4000)
+    record.click()
+    page.wait_for_function("document.querySelector('#lr-input video')?.duration < 60")  # Infinity, if it is not asked
+    page.wait_for_function("document.querySelector('#lr-input video').currentTime === 0")
+    page.click("#lr-read")
+    page.wait_for_selector("#lr-notes >> text=/no face was found in any of the \\d+ frames/")  # of a test picture
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_nothing_jumps(open_page: Callable[..., Any], drawn: Path, width: int, height: int) -> None:
+    page = open_page(width, height)
+    page.wait_for_selector("#lr-examples button >> nth=2")
+    page.wait_for_timeout(500)
+    before = page.evaluate(PLACES, STILL)
+    upload(page, drawn)
+    page.wait_for_function("document.querySelector('#lr-input video').readyState > 0")
+    assert page.evaluate(PLACES, STILL) == before
+    page.click("#lr-read")
+    while not page.locator(DONE).count():
+        assert page.evaluate(PLACES, STILL) == before
+    page.wait_for_selector("#lr-words .lr-word")
+    shown = [*STILL, "lr-words", "lr-film", "lr-files", "lr-why"]
+    first = page.evaluate(PLACES, shown)
+    assert first[: len(STILL)] == before
+    page.wait_for_selector("#lr-file-film:not([disabled])")
+    page.wait_for_selector("#lr-film video")
+    assert page.evaluate(PLACES, shown) == first  # the film comes into a place that was kept for it
+
+
 def test_two_people(open_page: Callable[..., Any], drawn: Path, tmp_path: Path) -> None:
     with read_frames(drawn) as frames:
         images = [frame.image for frame in frames]
@@ -259,17 +334,74 @@ def test_many_videos(open_page: Callable[..., Any], drawn: Path, tmp_path: Path)
     page = open_page()
     page.click("button[role=tab]:has-text('Many videos')")
     files = [str(drawn), str(media.touch(tmp_path / "notes.mp4", "hello"))]
+    page.wait_for_timeout(500)
+    still = ["lr-many-files", "lr-many-read", "lr-many-cancel", "lr-table"]
+    before = page.evaluate(PLACES, still)
     page.set_input_files("#lr-many-files input[type=file]", files)
     page.wait_for_selector("#lr-many-files >> text=notes")
+    assert page.evaluate(PLACES, still) == before
     page.click("#lr-many-read")
-    page.wait_for_selector("#lr-zip a[download]")
+    while not page.locator("#lr-zip a[download]").count():
+        assert page.evaluate(PLACES, still) == before
     states = page.locator("#lr-table tbody td:nth-child(2)").all_text_contents()
     assert states == ["read", "failed"]
     assert "notes.mp4" in page.inner_text("#lr-table")
     audited(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    audited(page)
+    for cell in page.locator("#lr-table tbody td:nth-child(3)").all():  # nothing has to be scrolled to
+        box = cell.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
     page.click("button[role=tab]:has-text('About')")
     page.wait_for_selector("text=Model card")
     audited(page)
+
+
+def test_a_cancelled_batch_gives_what_was_finished(
+    open_page: Callable[..., Any], drawn: Path, tmp_path: Path, server: Server
+) -> None:
+    files = [str(shutil.copy(drawn, tmp_path / f"talk-{number}.mp4")) for number in range(9)]
+    page = open_page()
+    page.click("button[role=tab]:has-text('Many videos')")
+    page.set_input_files("#lr-many-files input[type=file]", files)
+    page.wait_for_selector("#lr-many-files >> text=talk-8")
+    page.click("#lr-many-read")
+    page.wait_for_selector("#lr-table tr.lr-good >> nth=0")
+    page.click("#lr-many-cancel")
+    page.wait_for_selector("#lr-many-notes >> text=/of 9 videos were finished/")
+    finished = page.locator("#lr-table tbody tr").count()
+    assert 1 <= finished < 9
+    assert page.locator("#lr-table tr.lr-good").count() == finished
+    with page.expect_download() as download:
+        page.click("#lr-zip a[download]")
+    download.value.save_as(tmp_path / "results.zip")
+    with zipfile.ZipFile(tmp_path / "results.zip") as bundle:
+        assert {f"talk-{number}.srt" for number in range(finished)} | {"results.tsv"} <= set(bundle.namelist())
+        assert f"talk-{finished}.srt" not in bundle.namelist()
+    audited(page)
+    page.click("#lr-many-cancel")  # nothing is running any more: nothing goes
+    page.wait_for_timeout(1000)
+    assert page.locator("#lr-zip a[download]").count() == 1
+    server.wait_until_idle()
+    assert server.folders() == []
+
+
+def test_files_go_with_their_visitor(
+    open_page: Callable[..., Any], drawn: Path, tmp_path: Path, server: Server
+) -> None:
+    name = "leaving.mp4"
+    page = open_page()
+    read(page, Path(shutil.copy(drawn, tmp_path / name)))
+    page.wait_for_selector("#lr-file-film:not([disabled])")
+    page.click("#lr-why > button")
+    page.wait_for_selector("#lr-salient video", state="attached")
+    kept = {path.name for path in server.uploads() if path.stem.startswith("leaving")}
+    assert {name, "leaving.srt", "leaving.captioned.mp4", "leaving.saliency.mp4"} <= kept
+    page.close()
+    end = time.monotonic() + Limits().left_s + 60
+    while (left := [path for path in server.uploads() if path.stem.startswith("leaving")]) and time.monotonic() < end:
+        time.sleep(1)
+    assert left == []
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1920, 1080, "light"), (768, 800, "dark")])

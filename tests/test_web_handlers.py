@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -131,3 +134,64 @@ def test_folders_of_killed_servers_are_swept_and_those_of_running_ones_are_not(t
     with FileLock(running / ALIVE):
         sweep(tmp_path)
     assert {each.name for each in tmp_path.iterdir()} == {running.name, young.name, other.name}
+
+
+def films(folder: Path, count: int) -> list[str]:
+    """Videos without a face."""
+    return [
+        str(media.write_video(folder / f"{number}.mp4", (media.numbered(n) for n in range(10))))
+        for number in range(count)
+    ]
+
+
+def begin_batch(do: Handlers, files: list[str], visitor: Any) -> Iterator[tuple[Any, ...]]:
+    return do.read_many(files, False, "greedy", "grid", "none", "tuned", 50, 5, visitor, lambda *_: None)  # type: ignore
+
+
+@pytest.mark.parametrize("by", ["stop", "close"])  # gradio lets the thread come to an end, or closes the generator
+def test_a_cancelled_batch_gives_what_was_finished(by: str, tmp_path: Path) -> None:
+    do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
+    work = begin_batch(do, films(tmp_path, 3), visitor)
+    for _ in range(4):  # the empty table, all waiting, the first is read, the first was read
+        next(work)
+    assert "What was finished follows" in do.cancel_many(visitor)  # type: ignore[arg-type]
+    list(work) if by == "stop" else work.close()  # type: ignore[attr-defined]
+    answer = do.finished(visitor)  # type: ignore[arg-type]
+    table, zipped, said = next(answer)
+    assert "1 of 3 videos were finished" in said
+    assert "0.mp4" in table and "1.mp4" not in table
+    with zipfile.ZipFile(zipped) as bundle:
+        assert {"results.tsv", "0.json"} <= set(bundle.namelist()) and "1.json" not in bundle.namelist()
+    assert list(answer) == [] and not Path(zipped).exists()  # gradio has its copy by then
+
+
+def test_a_batch_cancelled_before_anything_was_finished(tmp_path: Path) -> None:
+    do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
+    work = begin_batch(do, films(tmp_path, 1), visitor)
+    next(work)
+    next(work)
+    do.cancel_many(visitor)  # type: ignore[arg-type]
+    list(work)
+    ((_, zipped, said),) = do.finished(visitor)  # type: ignore[arg-type]
+    assert zipped is None and "No video was finished" in said
+
+
+def test_cancelling_nothing_takes_nothing_away(tmp_path: Path) -> None:
+    do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
+    *_, (_, zipped, _) = begin_batch(do, films(tmp_path, 1), visitor)
+    assert zipped
+    assert is_skipped(do.cancel(visitor)) and is_skipped(do.cancel_many(visitor))  # type: ignore[arg-type]
+    ((table, zipped, said),) = do.finished(visitor)  # type: ignore[arg-type]
+    assert is_skipped(table) and is_skipped(zipped) and is_skipped(said)
+
+
+def test_a_batch_of_who_has_left_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
+    work = begin_batch(do, films(tmp_path, 3), visitor)
+    for _ in range(4):
+        next(work)
+    do.leave(visitor)  # type: ignore[arg-type]
+    list(work)
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -41,6 +41,10 @@ class Server:
         """Folders of requests that were not deleted."""
         return sorted(path.name for path in self.temporary.glob("lipread-app-*/requests/*"))
 
+    def uploads(self) -> list[Path]:
+        """Files that visitors sent or got and that were not deleted."""
+        return [path for path in self.temporary.glob("lipread-app-*/gradio/**/*") if path.is_file()]
+
     def rss_mb(self) -> float:
         """Memory of the server, MB (Linux)."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()

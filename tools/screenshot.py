@@ -29,9 +29,8 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--example", type=int, default=0, help="which drawn clip")
     given = parser.parse_args()
-    chromium = os.environ.get("LIPREAD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     if chromium is None:
-        print("no Chromium: install the package chromium, or name it by LIPREAD_CHROMIUM", file=sys.stderr)
         return 1
     command = [sys.executable, str(ROOT / "app.py"), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
@@ -43,6 +42,19 @@ def main() -> int:
     given.output.write_bytes(small_png(picture))
     print(f"{given.output}  {given.output.stat().st_size / 1000:.0f} KB")
     return 0
+
+
+def find_chromium() -> str | None:
+    """Where Chromium is; None, after a word about it, where there is none."""
+    found = os.environ.get("LIPREAD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        print("no Chromium: install the package chromium, or name it by LIPREAD_CHROMIUM", file=sys.stderr)
+    return found
+
+
+def browser_arguments() -> list[str]:
+    """For a Chromium without a screen that asks nobody for anything."""
+    return ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def address_of(server: subprocess.Popen[str]) -> str:
@@ -59,8 +71,7 @@ def photographed(address: str, chromium: str, width: int, dark: bool, example: i
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=browser_arguments())
         scheme: Any = "dark" if dark else "light"
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.set_default_timeout(WAIT_MS)

@@ -21,8 +21,9 @@ def about_markdown(service: Service) -> str:
 
 def _privacy(limits: Limits) -> str:
     return (
-        f"Videos are read on this machine and sent nowhere. Uploads and results are deleted after "
-        f"{limits.keep_s // 60} minutes, and when the app ends. Up to {limits.upload_mb} MB and "
+        "Videos are read on this machine and sent nowhere. Uploads and results are deleted "
+        f"{limits.left_s:.0f} seconds after you leave the page, in any case after {limits.keep_s // 60} minutes, and "
+        f"when the app ends. Up to {limits.upload_mb} MB and "
         f"{limits.duration_s:.0f} s per video; the `lipread` command has no limits."
     )
 

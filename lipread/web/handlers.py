@@ -21,14 +21,15 @@ from lipread.errors import LipreadError
 from lipread.outputs import USUAL_FORMATS, as_json
 from lipread.web import timeline
 from lipread.web.limits import Cancelled
-from lipread.web.many import HEADERS, Row, pack, read_many, unexpected, unpack
+from lipread.web.many import HEADERS, Batch, pack, read_many, unexpected, unpack
 from lipread.web.reading import Reading, Tell, read_video, write_files, write_film
 from lipread.web.service import TUNED, Options, Service
-from lipread.web.why import attention_of, explain
+from lipread.web.why import attention_of, explain, explain_moving
 
 ALL_HEADS = "all"
 DOWNLOADS = len(USUAL_FORMATS) + 1  # and the film
 NOTES, FILM = 1, 3  # places of the notes and of the player among the outputs
+WIND_UP_S = 120  # the longest that a cancelled batch may take to end: a film is written to its end
 NO_VIDEO = "Choose a video, record one, or take an example first."
 
 
@@ -98,7 +99,10 @@ class Handlers:
         if not video:
             yield Result(notes=timeline.failure_html(NO_VIDEO)).values()
             return
-        yield Result().values()  # what was read before goes; gradio closes only what has given something
+        nothing = Result()
+        if speaker != "auto":
+            nothing.faces = gr.skip()  # they stay while the chosen one is read
+        yield nothing.values()  # what was read before goes; gradio closes only what has given something
         session = str(request.session_hash)
         with self._work(session, alone=True) as (folder, stop):
             try:
@@ -122,10 +126,13 @@ class Handlers:
                 traceback.print_exc()
                 yield Result(notes=timeline.failure_html(unexpected(error))).values()
 
-    def cancel(self, request: gr.Request) -> str:
-        """Stop all work of this visitor."""
-        self.service.cancel(str(request.session_hash))
-        return timeline.cancelled_html()
+    def cancel(self, request: gr.Request) -> Any:
+        """Stop this visitor's reading; a batch goes on. Where nothing is read, all stays."""
+        running = self.service.cancel(str(request.session_hash), alone=True)
+        return timeline.cancelled_html() if running else gr.skip()
+
+    def noted(self, files: Any) -> None:
+        """A visitor chose files: the page notes whose they are."""
 
     def leave(self, request: gr.Request) -> None:
         """The visitor closed the page."""
@@ -137,20 +144,17 @@ class Handlers:
         self, key: str | None, layer: int, head: str, dark: bool, width_px: float
     ) -> Iterator[tuple[Any, ...]]:
         """Pictures and films of a reading that is still remembered."""
-        reading = self.service.recall(key)
-        with tempfile.TemporaryDirectory(prefix="lipread-why-") as folder:
-            found = None
-            with contextlib.suppress(LipreadError):
-                found = reading and explain(
-                    reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark, width_px=int(width_px)
-                )
-            if not found:
+        reading, found = self.service.recall(key), None
+        with tempfile.TemporaryDirectory(prefix="lipread-why-") as folder, contextlib.suppress(LipreadError):
+            found = reading and explain(
+                reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark, width_px=int(width_px)
+            )
+            if not reading or not found:
                 yield (None,) * 7
                 return
-            yield (
-                found.strip, found.posteriorgram, found.attention, found.curves, found.saliency,
-                str(found.crops_film), str(found.saliency_film),
-            )
+            pictures = (found.strip, found.posteriorgram, found.attention, found.curves, found.saliency)
+            yield (*pictures, str(found.crops_film), None)
+            yield (*[gr.skip()] * 6, str(explain_moving(reading, Path(folder))))
 
     def attention(self, key: str | None, layer: int, head: str, dark: bool, width_px: float) -> Any:
         """The attention of another layer or head."""
@@ -168,11 +172,12 @@ class Handlers:
     ) -> Iterator[tuple[Any, ...]]:
         """Read all files: the table as it fills, at the end the zip."""
         options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
-        rows: list[Row] = []
-        yield timeline.table_html(rows), None, ""  # what was read before goes
+        yield timeline.table_html([]), None, ""  # what was read before goes
         with self._work(str(request.session_hash)) as (folder, stop):
+            batch = Batch(stop)
+            self.service.begin_batch(str(request.session_hash), batch)
             try:
-                rows = unpack(files or [], folder, self.service.limits)
+                rows = batch.rows = unpack(files or [], folder, self.service.limits)
                 yield timeline.table_html(rows), None, ""
                 reader = self.service.reader(options)
                 for _ in read_many(
@@ -180,12 +185,37 @@ class Handlers:
                 ):
                     yield timeline.table_html(rows), None, ""
                 yield timeline.table_html(rows), str(pack(folder, rows)), ""
-            except Cancelled:
-                yield timeline.table_html([row for row in rows if row.confidence is not None]), None, (
-                    timeline.cancelled_html()
-                )
+            except (Cancelled, GeneratorExit):  # gradio closes what was cancelled while it showed a row
+                batch.keep(folder)  # for `finished`: what is given here is not shown any more
             except LipreadError as error:
-                yield timeline.table_html(rows), None, timeline.failure_html(str(error))
+                yield timeline.table_html(batch.rows), None, timeline.failure_html(str(error))
+            except Exception as error:
+                traceback.print_exc()
+                yield timeline.table_html(batch.rows), None, timeline.failure_html(unexpected(error))
+            finally:
+                batch.over.set()
+
+    def cancel_many(self, request: gr.Request) -> Any:
+        """Stop this visitor's batch; `finished` has the rest."""
+        running = self.service.cancel(str(request.session_hash), alone=False)
+        return timeline.cancelled_html("What was finished follows …") if running else gr.skip()
+
+    def finished(self, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """What was read before the batch was cancelled: the table and the zip, as `read_many`."""
+        batch = self.service.take_batch(str(request.session_hash))
+        if batch is None:  # none was running: what stands there stays
+            yield (gr.skip(),) * 3
+            return
+        try:
+            batch.over.wait(WIND_UP_S)
+            zipped, rows = batch.result(), batch.finished
+            kept = f"{len(rows)} of {len(batch.rows)} videos were finished; what was read is in the zip."
+            yield (
+                timeline.table_html(rows), zipped and str(zipped),
+                timeline.cancelled_html(kept if zipped else "No video was finished."),
+            )
+        finally:
+            batch.discard()
 
     # ---- API
 
@@ -262,7 +292,7 @@ def shown(reading: Reading) -> Result:
         ]
         faces = gr.update(value=pictures, visible=True, selected_index=None)
     return Result(
-        text=timeline.text_html(transcript.text),
+        text=timeline.text_html(transcript.text, timeline.NO_TEXT),
         notes=timeline.notes_html(transcript, reading.advice),
         words=timeline.timeline_html(transcript),
         changes=timeline.changes_html(transcript),
@@ -277,7 +307,7 @@ def head_of(choice: str) -> int | None:
     return None if choice == ALL_HEADS else int(choice) - 1
 
 
-def speaker_of(text: str | int) -> str | int:
+def speaker_of(text: str | int | None) -> str | int:
     """"auto", "largest", or a number as text -> what the pipeline takes."""
-    text = str(text).strip()
+    text = "" if text is None else str(text).strip()
     return int(text) if re.fullmatch(r"-?\d+", text) else text or "auto"

@@ -23,6 +23,7 @@ class Limits:
         waiting: requests that may wait; more are refused with a message.
         at_once: videos that are read side by side.
         keep_s: uploads and results are deleted when they are so old, seconds.
+        left_s: and so long after their visitor has left the page.
         remembered: readings that are kept in memory for the pictures of "why".
     """
 
@@ -33,6 +34,7 @@ class Limits:
     waiting: int = 40
     at_once: int = 2
     keep_s: int = 1800
+    left_s: float = 60.0
     remembered: int = 12
 
 

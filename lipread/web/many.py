@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import shutil
+import tempfile
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
@@ -45,6 +47,49 @@ class Row:
         """As `HEADERS`."""
         sure = "" if self.confidence is None else f"{self.confidence:.0%}"
         return [self.name, self.state, self.text, sure, "" if self.seconds is None else f"{self.seconds:.1f}"]
+
+
+@dataclass
+class Batch:
+    """A running batch, so that whoever cancels it still gets what was finished.
+
+    Attributes:
+        stop: set by whoever wants no more.
+        rows: of all videos.
+        over: set when the work has ended, however it did.
+    """
+
+    stop: threading.Event
+    rows: list[Row] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    _kept: Path | None = None  # holds the zip
+    _unwanted: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def finished(self) -> list[Row]:
+        """Rows of which it is known what became of them."""
+        return [row for row in self.rows if row.state not in (WAITING, READING)]
+
+    def keep(self, folder: Path) -> None:
+        """Pack what was finished, and put it where it stays when the batch's own folder goes."""
+        if any(row.seconds is not None for row in self.finished):
+            with self._lock, contextlib.suppress(OSError, OutputError):
+                if not self._unwanted:
+                    self._kept = Path(tempfile.mkdtemp(prefix="lipread-cancelled-"))
+                    shutil.move(pack(folder, self.finished), self._kept / RESULT_ZIP)
+
+    def result(self) -> Path | None:
+        """The zip with the outputs of what was finished, or None where nothing was."""
+        zipped = self._kept and self._kept / RESULT_ZIP
+        return zipped if zipped and zipped.is_file() else None
+
+    def discard(self) -> None:
+        """Nobody wants the results any more."""
+        with self._lock:
+            self._unwanted = True
+            if self._kept is not None:
+                shutil.rmtree(self._kept, ignore_errors=True)
 
 
 def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Row]:

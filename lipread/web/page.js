@@ -18,6 +18,34 @@ document.addEventListener("timeupdate", (event) => {
   }
 }, true);
 
+// What this browser cannot play (avi, HEVC, ...) is read all the same: a word of that instead of gradio's error.
+const UNPLAYABLE = "This browser cannot play the file. If it is a video, it can be read all the same: press “Read the lips”. The film with captions will play.";
+document.addEventListener("error", (event) => {
+  const place = event.target.matches?.("#lr-input video") && event.target.closest(".video-container");
+  if (!place) return;
+  event.stopPropagation();
+  if (place.querySelector(".lr-unplayable")) return;
+  const note = document.createElement("p");
+  note.className = "lr-unplayable";
+  note.setAttribute("role", "status");
+  note.textContent = UNPLAYABLE;
+  place.append(note);
+}, true);
+document.addEventListener("loadstart", (event) => {
+  if (event.target.matches?.("#lr-input video")) event.target.closest(".video-container")?.querySelector(".lr-unplayable")?.remove();
+}, true);
+const clearNotes = () => {
+  for (const note of document.querySelectorAll(".lr-unplayable")) if (!note.parentElement.querySelector("video")) note.remove();
+};
+
+// Recordings do not state how long they are; the player finds out when it is sent behind their end.
+document.addEventListener("loadedmetadata", (event) => {
+  const film = event.target;
+  if (!film.matches?.("#lr-input video") || film.duration !== Infinity || film.srcObject) return;
+  film.addEventListener("timeupdate", () => { film.currentTime = 0; }, { once: true });
+  film.currentTime = 1e9;
+}, true);
+
 // Copies the text; where the browser gives no clipboard (plain http from another machine), it marks the text instead.
 window.lipreadCopy = () => {
   const said = document.querySelector("#lr-said");
@@ -43,7 +71,7 @@ const nameThings = () => {
     if (button && !button.getAttribute("aria-label")) button.setAttribute("aria-label", captionOf(image));
   }
 };
-new MutationObserver(nameThings).observe(document, { childList: true, subtree: true });
+new MutationObserver(() => { nameThings(); clearNotes(); }).observe(document, { childList: true, subtree: true });
 
 // On a phone the result stands below the fold.
 document.addEventListener("click", (event) => {

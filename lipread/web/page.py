@@ -14,7 +14,8 @@ from lipread.outputs import USUAL_FORMATS
 from lipread.web.about import about_markdown, api_markdown
 from lipread.web.handlers import ALL_HEADS, Handlers
 from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, NO_LM, TUNED, Service, grammars, lms
-from lipread.web.timeline import text_html
+from lipread.web.timeline import table_html, text_html
+from lipread.web.visitors import Belongings, Page
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
@@ -50,12 +51,12 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-def build_page(service: Service, examples: Sequence[Path] = (), *, address: str = "http://127.0.0.1:7860") -> gr.Blocks:
+def build_page(service: Service, examples: Sequence[Path] = (), *, address: str = "http://127.0.0.1:7860") -> Page:
     """The whole page over one service. Needs GRADIO_TEMP_DIR to be what uploads may fill."""
     do = Handlers(service)
     limits = service.limits
-    page: gr.Blocks
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_S, limits.keep_s)) as page:
+    page: Page
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_S, limits.keep_s)) as page:
         gr.HTML(
             '<header class="lr-header"><h1>lipread</h1><p>Drop a video of someone talking: it is read from the lips '
             "alone, without sound, on this machine.</p></header>"
@@ -70,7 +71,10 @@ def build_page(service: Service, examples: Sequence[Path] = (), *, address: str 
                 gr.Markdown("### From Python\n\n" + api_markdown(address), elem_classes="lr-prose")
         _api(do, service, video, options)
         page.unload(do.leave)
-    page.queue(max_size=limits.waiting, default_concurrency_limit=limits.at_once)
+    page.belongings = service.belongings = Belongings(
+        Path(page.GRADIO_CACHE), left_s=limits.left_s, shared=page.shared_files()
+    )
+    page.queue(max_size=limits.waiting, default_concurrency_limit=limits.at_once, api_open=False)  # nobody passes it by
     return page
 
 
@@ -87,7 +91,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
                 gr.Examples(
                     [[str(path)] for path in examples], [video], label="Examples: drawn people, not filmed ones",
                     example_labels=[path.stem.split("-", 2)[-1].replace("-", " ") for path in examples],
-                    cache_examples=False, api_visibility="private",
+                    cache_examples=False, api_visibility="private", elem_id="lr-examples",
                 )
             with gr.Row():
                 read = gr.Button("Read the lips", variant="primary", elem_id="lr-read")
@@ -97,28 +101,30 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
                 end = gr.Number(0, label="End (seconds)", info="0: to its end", minimum=0, step=0.1, min_width=120)
             options = _advanced()
         with gr.Column(scale=1, min_width=320):
-            text = gr.HTML(text_html(""), elem_id="lr-text", min_height=110)
-            notes = gr.HTML(elem_id="lr-notes")
-            words = gr.HTML(elem_id="lr-words")
+            text = gr.HTML(text_html(""), elem_id="lr-text")
             faces = gr.Gallery(
                 label="Several people: choose whose lips to read", columns=4, fit_columns=False, height="auto",
                 visible=False, allow_preview=False, interactive=False, buttons=[], object_fit="cover",
                 elem_id="lr-faces",
             )
-            changes = gr.HTML(elem_id="lr-changes")
-            film = gr.Video(
-                label="With captions", interactive=False, height=300, buttons=[], elem_id="lr-film",
-                elem_classes="lr-video",
-            )
-            summary = gr.HTML(elem_id="lr-summary")
-            with gr.Row(elem_id="lr-files"):
-                copy = gr.Button("Copy", size="sm", min_width=64, elem_id="lr-copy")
-                files = [
-                    gr.DownloadButton(name, interactive=False, size="sm", min_width=64, elem_id=f"lr-file-{name}")
-                    for name in DOWNLOADS
-                ]
-            with gr.Accordion("Other readings and their scores", open=False):
-                nbest = gr.HTML(elem_id="lr-nbest")
+            notes = gr.HTML(elem_id="lr-notes")
+            words = gr.HTML(elem_id="lr-words")
+            with gr.Column(elem_id="lr-result"):  # hidden until there is one, so that nothing moves when it comes
+                changes = gr.HTML(elem_id="lr-changes")
+                film = gr.Video(
+                    label="With captions", interactive=False, height=300, buttons=[], elem_id="lr-film",
+                    elem_classes="lr-video",
+                )
+                summary = gr.HTML(elem_id="lr-summary")
+                with gr.Row(elem_id="lr-files"):
+                    copy = gr.Button("Copy", size="sm", min_width=64, elem_id="lr-copy")
+                    files = [
+                        gr.DownloadButton(name, interactive=False, size="sm", min_width=64, elem_id=f"lr-file-{name}")
+                        for name in DOWNLOADS
+                    ]
+                with gr.Accordion("Other readings and their scores", open=False):
+                    nbest = gr.HTML(elem_id="lr-nbest")
+    video.change(do.noted, [video], None, queue=False, show_progress="hidden", api_visibility="private")
     key = gr.State(None)
     outputs = [text, notes, words, film, changes, nbest, summary, faces, key, *files]
     inputs = [video, start, end, *options]
@@ -134,7 +140,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
         show_progress="hidden",
     )
     copy.click(None, None, None, js="() => lipreadCopy()", api_visibility="private")
-    _why(do, service, key, [reading, again])
+    _why(do, service, key, [read.click, faces.select], [reading, again])
     return video, options
 
 
@@ -167,12 +173,13 @@ def _advanced() -> Components:
     return [decoder, grammar, lm, weight, beam, nbest]
 
 
-def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) -> None:
-    """Pictures of what the network looked at; they are made after the text is there."""
+def _why(do: Handlers, service: Service, key: gr.State, before: Sequence[Any], after: Sequence[Any]) -> None:
+    """Pictures of what the network looked at: the last ones go before a reading, the next ones come after it."""
     layers, heads = layers_and_heads(service.base)
     with gr.Accordion("Why: what the model looked at", open=False, elem_id="lr-why"):
         gr.HTML(
-            '<p class="lr-small">Made after each reading; of a long video, four seconds from its first word on.</p>'
+            '<p class="lr-small">Made after each reading. Of a long video, the first film shows all, the second one '
+            "its first minute, the pictures four seconds from the first word on.</p>"
         )
         strip = _picture("The mouth, as the model sees it 25 times a second, with the words read", "lr-strip")
         with gr.Row():
@@ -200,9 +207,14 @@ def _why(do: Handlers, service: Service, key: gr.State, after: Sequence[Any]) ->
         "js": WINDOW, "api_visibility": "private", "concurrency_id": "why", "concurrency_limit": 1,
         "show_progress": "minimal",
     }
+    gr.on(
+        before, lambda: (None,) * len(outputs), None, outputs, queue=False, show_progress="hidden",
+        api_visibility="private",
+    )
     for reading in after:
         reading.then(do.why, inputs, outputs, **settings)
-    gr.on([layer.input, head.input], do.attention, inputs, [attention], **settings)
+    for choice in (layer, head):
+        choice.input(do.attention, inputs, [attention], trigger_mode="multiple", **settings)
 
 
 def _picture(caption: str, elem_id: str) -> gr.Image:
@@ -229,7 +241,7 @@ def _many_tab(do: Handlers, service: Service, options: Components) -> None:
         with gr.Column(scale=1, min_width=320):
             files = gr.File(
                 label=f"Videos, or a zip of them (up to {limits.files})", file_count="multiple",
-                file_types=[*sorted(VIDEO_SUFFIXES), ".zip"], elem_id="lr-many-files",
+                file_types=[*sorted(VIDEO_SUFFIXES), ".zip"], height=240, elem_id="lr-many-files",
             )
             captioned = gr.Checkbox(False, label="Also films with captions (takes longer)")
             gr.HTML('<p class="lr-small">The decoder and language model are those of “Advanced” in the first tab.</p>')
@@ -238,21 +250,27 @@ def _many_tab(do: Handlers, service: Service, options: Components) -> None:
                 cancel = gr.Button("Cancel", elem_id="lr-many-cancel")
         with gr.Column(scale=2, min_width=320):
             status = gr.HTML(elem_id="lr-many-notes")
-            table = gr.HTML(elem_id="lr-table", min_height=80)
+            table = gr.HTML(table_html([]), elem_id="lr-table", min_height=80)
             result = gr.File(label="All results in one zip", interactive=False, height=110, elem_id="lr-zip")
+    outputs = [table, result, status]
     running = start.click(
-        do.read_many, [files, captioned, *options], [table, result, status], api_visibility="private",
+        do.read_many, [files, captioned, *options], outputs, api_visibility="private",
         concurrency_id="batch", concurrency_limit=1, show_progress_on=[status], scroll_to_output=False,
     )
     cancel.click(
-        do.cancel, None, [status], queue=False, cancels=[running], api_visibility="private", show_progress="hidden"
+        do.cancel_many, None, [status], queue=False, cancels=[running], api_visibility="private",
+        show_progress="hidden",
+    ).then(
+        do.finished, None, outputs, concurrency_id="finished", concurrency_limit=None, api_visibility="private",
+        show_progress="hidden",
     )
+    files.change(do.noted, [files], None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _api(do: Handlers, service: Service, video: gr.Video, options: Components) -> None:
     """Endpoints with names and types; everything else is private to the page."""
     with gr.Column(visible=False):
-        speaker = gr.Textbox("auto", label="Speaker: auto, largest, or a number from 0, left to right")
+        speaker = gr.Textbox("auto", label="Speaker", info="auto, largest, or a number from 0, left to right")
         start, end = gr.Number(0, label="Start (seconds)"), gr.Number(0, label="End (seconds), 0: the video's end")
         text, details = gr.Textbox(label="Text"), gr.JSON(label="Details")
         files = gr.File(label="Videos or zip archives", file_count="multiple")

@@ -177,10 +177,10 @@ def add_routes(app: FastAPI, service: Service, warmed: threading.Event) -> None:
 
 def refuse_fetching() -> None:
     """Gradio downloads what a request names by URL; this page reads uploads only."""
-    from gradio import processing_utils
+    from gradio import Error, processing_utils
 
     async def refused(url: str, cache_dir: str) -> str:
-        raise ValueError("files are uploaded here, not fetched; upload the video itself")
+        raise Error("files are uploaded here, not fetched; upload the video itself", print_exception=False)
 
     processing_utils.async_ssrf_protected_download = refused
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lipread.config import SearchConfig, make_config
-from lipread.decoding.search import Search
+from lipread.decoding.search import Found, Search
 from lipread.errors import ConfigError
 from lipread.language_models import bundled_language_models, make_search
 from lipread.pipeline import LipReader, checkpoint_path, load_model
-from lipread.values import Array, Utterance
+from lipread.values import Array
 from lipread.web.limits import Limits
 
 if TYPE_CHECKING:
+    from lipread.web.many import Batch
     from lipread.web.reading import Reading
+    from lipread.web.visitors import Belongings
 
 NO_LM = "none"
 TUNED = "tuned"
@@ -94,10 +96,10 @@ class SharedSearch(Search):
         )
         self._one_at_a_time = threading.Lock()
 
-    def utterances(self, log_probs: Array, *, start_s: float = 0.0) -> tuple[Utterance, ...]:
-        """As `Search.utterances`."""
+    def read(self, log_probs: Array, before: str) -> Found:
+        """As `Search.read`."""
         with self._one_at_a_time:
-            return super().utterances(log_probs, start_s=start_s)
+            return super().read(log_probs, before)
 
 
 @dataclass
@@ -108,11 +110,14 @@ class Service:
         base: reads greedily.
         limits: what visitors may ask for.
         card: the model card, Markdown; empty where the model has none.
+        belongings: whose files are whose; None where nobody looks.
     """
 
     base: LipReader
     limits: Limits = field(default_factory=Limits)
     card: str = ""
+    belongings: Belongings | None = None
+    _batches: dict[str, Batch] = field(default_factory=dict)  # the last of each session
     _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
     _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
     _working: dict[str, dict[threading.Event, bool]] = field(default_factory=dict)  # session: what stops it: alone?
@@ -175,20 +180,40 @@ class Service:
             if not self._working.get(session):
                 self._working.pop(session, None)
 
-    def cancel(self, session: str) -> bool:
-        """Stop all work of a session -> whether there was any."""
+    def cancel(self, session: str, *, alone: bool | None = None) -> bool:
+        """Stop the work of a session -> whether there was any; `alone`: only what began so, or only the rest."""
         with self._lock:
-            stops = list(self._working.get(session, ()))
+            working = self._working.get(session, {})
+            stops = [stop for stop, began in working.items() if alone is None or began == alone]
         for stop in stops:
             stop.set()
         return bool(stops)
 
+    def begin_batch(self, session: str, batch: Batch) -> None:
+        """Note a batch of a session, so that it can ask for what was finished when it cancels it."""
+        with self._lock:
+            last = self._batches.pop(session, None)
+            self._batches[session] = batch
+        if last is not None:
+            last.discard()
+
+    def take_batch(self, session: str) -> Batch | None:
+        """The last batch of a session where it was cancelled; it is the caller's to discard."""
+        with self._lock:
+            batch = self._batches.get(session)
+            return self._batches.pop(session) if batch is not None and batch.stop.is_set() else None
+
     def leave(self, session: str) -> None:
-        """The visitor has gone: stop the work, forget the readings."""
+        """The visitor has gone: stop the work, forget the readings and what was finished, delete the files soon."""
         self.cancel(session)
         with self._lock:
             for key in [key for key, (owner, _) in self._readings.items() if owner == session]:
                 del self._readings[key]
+            batch = self._batches.pop(session, None)
+        if batch is not None:
+            batch.discard()
+        if self.belongings is not None:
+            self.belongings.leave(session)
 
 
 def open_service(model: str, device: str, limits: Limits | None = None) -> Service:

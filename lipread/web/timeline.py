@@ -14,6 +14,10 @@ from lipread.web.many import DONE, FAILED, HEADERS, Row
 
 LEVELS = ((0.8, "sure"), (0.5, "fairly"), (0.0, "unsure"))  # from this confidence on; words, not colours alone
 
+WAITING_TEXT = "The words will stand here, then the video with captions, files to take home, and what the model saw."
+NO_TEXT = "No words."
+WAITING_TABLE = "A line per video will stand here as it is read, and in the end one zip with all outputs."
+
 
 def level_of(confidence: float) -> str:
     """A confidence 0..1 as a word."""
@@ -28,9 +32,9 @@ def clock(seconds: float) -> str:
     return f"{tenths // 600}:{tenths % 600 // 10:02d}.{tenths % 10}"
 
 
-def text_html(text: str) -> str:
-    """The text, large; screen readers hear it when it comes."""
-    shown = escape(text) or '<span class="lr-faint">The words will stand here.</span>'
+def text_html(text: str, otherwise: str = WAITING_TEXT) -> str:
+    """The text, large, or what stands where there is none; screen readers hear it when it comes."""
+    shown = escape(text) or f'<span class="lr-faint">{escape(otherwise)}</span>'
     return (
         '<section aria-label="What was said"><p class="lr-caption">What was said</p>'
         f'<p class="lr-said" id="lr-said" aria-live="polite" data-text="{escape(text)}">{shown}</p></section>'
@@ -166,15 +170,15 @@ def failure_html(message: str) -> str:
     return f'<div class="lr-notes lr-failed" role="alert"><p><strong>Not read:</strong> {escape(message)}</p></div>'
 
 
-def cancelled_html() -> str:
+def cancelled_html(kept: str = "") -> str:
     """What stands there after Cancel."""
-    return '<div class="lr-notes" role="status"><p>Cancelled. Nothing was kept.</p></div>'
+    return f'<div class="lr-notes" role="status"><p>Cancelled. {escape(kept)}</p></div>'
 
 
 def table_html(rows: Sequence[Row]) -> str:
     """The videos of a batch and what became of each."""
     if not rows:
-        return ""
+        return f'<p class="lr-small">{WAITING_TABLE}</p>'
     cells = "".join(
         f'<tr class="lr-{_kind(row.state)}"><th scope="row">{escape(row.name)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in row.cells()[1:])

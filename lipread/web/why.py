@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from lipread.insight_plots import (
     saliency_figure,
     strip_picture,
 )
-from lipread.values import CROP_SIDE_PX, Array
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array
 from lipread.web.reading import Reading
+
+SALIENT_S = 60  # so much of a long video is in the film: a second takes about a tenth of one, and others wait
 
 
 @dataclass(frozen=True)
@@ -29,28 +32,26 @@ class Why:
     curves: Array
     saliency: Array
     crops_film: Path
-    saliency_film: Path
 
 
 def explain(
     reading: Reading, folder: Path, *, layer: int, head: int | None, dark: bool, width_px: int = 800
 ) -> Why | None:
-    """All pictures of a reading; None where no face was seen.
+    """All pictures of a reading, and its crops; None where no face was seen.
 
     Args:
-        folder: where the films are written.
+        folder: where the film is written.
         layer, head: of the attention, from 0; head None is the mean of all.
         dark: for a dark page.
         width_px: of the visitor's window.
-    Raises: ConfigError: there is no such layer or head. OutputError: a film cannot be written.
+    Raises: ConfigError: there is no such layer or head. OutputError: the film cannot be written.
     """
     track, transcript = reading.track, reading.transcript
     if not track.present.any():
         return None
     insight = look(reading.reader, track, transcript, layer=layer, head=head)
-    crops, saliency = folder / f"{reading.name}.crops.mp4", folder / f"{reading.name}.saliency.mp4"
+    crops = folder / f"{reading.name}.crops.mp4"
     crops_film(track, crops)
-    saliency_film(insight, track, saliency)
     return Why(
         strip=strip_picture(track, transcript, columns=columns_for(width_px), dark=dark),
         posteriorgram=rendered(posteriorgram_figure(insight, reading.reader.alphabet, dark=dark)),
@@ -58,8 +59,23 @@ def explain(
         curves=rendered(curves_figure(insight, dark=dark)),
         saliency=rendered(saliency_figure(insight, track, dark=dark)),
         crops_film=crops,
-        saliency_film=saliency,
     )
+
+
+def explain_moving(reading: Reading, folder: Path) -> Path:
+    """Write the saliency film of the first `SALIENT_S` of a reading. Raises: OutputError: it cannot be written."""
+    film = folder / f"{reading.name}.saliency.mp4"
+    saliency_film(looks(reading), reading.track, film)
+    return film
+
+
+def looks(reading: Reading) -> Iterator[Insight]:
+    """Window after window of the first `SALIENT_S`; the last one goes back as far as it must."""
+    track, done = reading.track, 0
+    while done < min(len(track.present), SALIENT_S * FRAME_RATE_HZ):
+        insight = look(reading.reader, track, reading.transcript, start_s=track.start_s + done / FRAME_RATE_HZ)
+        yield insight
+        done = insight.first + insight.frames
 
 
 def attention_of(reading: Reading, *, layer: int, head: int | None, dark: bool) -> Array | None:
