@@ -29,9 +29,9 @@ from lipread.data.prepare import (
 )
 from lipread.data.protocols import PROTOCOLS, fetch_overlapped
 from lipread.data.record import RECORD, download_grid
-from lipread.data.workers import WorkerDied, in_processes
 from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.files import PathLike
+from lipread.workers import WorkerDied, in_processes
 
 UNSEEN = "unseen"  # the split of people of whom nothing may be trained on
 

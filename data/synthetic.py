@@ -29,11 +29,11 @@ from lipread.data.prepare import (
     write_small_crops,
     write_tables,
 )
-from lipread.data.workers import WorkerDied, in_processes
 from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper
 from lipread.values import MouthTrack
+from lipread.workers import WorkerDied, in_processes
 
 __all__ = [
     "FIRST_RESERVED_SEED", "GRAMMAR", "DrawnClip", "Head", "draw_clip", "draw_crops", "espeak", "grid_sentence",

@@ -1,4 +1,4 @@
-"""The `lipread` command: transcribe, crop and demo here; prepare, lm, evaluate and bench beside it.
+"""The `lipread` command: crop and demo here; transcribe, prepare, lm, evaluate and bench beside it.
 
 Commands import what they need when they run, so that `lipread --help` is quick. An error that a user can cause is one
 line on stderr and an exit code: 1 when something failed, 2 when the command was called wrongly, 130 after Ctrl-C.
@@ -16,11 +16,13 @@ import typer
 
 from lipread import __version__
 from lipread.cli_lm import lm_app
-from lipread.cli_measure import bench_command, calibrate_command, compare_command, evaluate_command
-from lipread.cli_options import Device, Model, Quiet, Speaker, load_reader, parse_speaker, with_search
+from lipread.cli_measure import adapt_command, bench_command, calibrate_command, compare_command, evaluate_command
+from lipread.cli_options import Device, Model, Speaker, load_reader, parse_speaker, with_search
 from lipread.cli_prepare import prepare_app
+from lipread.cli_transcribe import transcribe_command
 from lipread.config import SearchConfig
 from lipread.errors import LipreadError
+from lipread.files import printable
 
 app = typer.Typer(
     name="lipread",
@@ -33,9 +35,11 @@ app = typer.Typer(
 
 app.add_typer(prepare_app, name="prepare")
 app.add_typer(lm_app, name="lm")
+app.command("transcribe")(transcribe_command)
 app.command("evaluate")(evaluate_command)
 app.command("compare")(compare_command)
 app.command("calibrate")(calibrate_command)
+app.command("adapt")(adapt_command)
 app.command("bench")(bench_command)
 
 
@@ -44,51 +48,6 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
     if version:
         typer.echo(f"lipread {__version__}")
         raise typer.Exit
-
-
-@app.command()
-@with_search
-def transcribe(
-    paths: Annotated[list[Path], typer.Argument(help="Video files, or folders that are searched in depth.")],
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where to write.")] = Path("."),
-    output_format: Annotated[
-        str, typer.Option("--output-format", "-f", help="Comma list of txt, srt, vtt, tsv, json (all), changes.")
-    ] = "all",
-    model: Model = "small",
-    device: Device = "auto",
-    speaker: Speaker = "auto",
-    captioned: Annotated[bool, typer.Option("--captioned", help="Also write an mp4 with the words drawn in.")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is written already.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show words with times and confidence.")] = False,
-    quiet: Quiet = False,
-    *,
-    search: SearchConfig,
-) -> None:
-    """Write down what is said in videos, one set of files per video."""
-    from lipread.batch import collect, require_jobs, transcribe_files
-    from lipread.outputs import chosen_formats
-    from lipread.terminal import BatchDisplay, show_report
-
-    formats = chosen_formats(output_format)
-    who = parse_speaker(speaker)
-    jobs, failures = collect(paths)
-    require_jobs(jobs, failures)
-    reader = load_reader(model, device, search)
-    with BatchDisplay(len(jobs), verbose=verbose, quiet=quiet) as display:
-        report = transcribe_files(
-            reader,
-            jobs,
-            output_dir,
-            formats=formats,
-            captioned=captioned,
-            speaker=who,
-            skip_existing=skip_existing,
-            progress=display.progress,
-            finished=display.finished,
-        )
-    report.failures[:0] = failures
-    show_report(report, len(jobs), output_dir, quiet=quiet)
-    raise typer.Exit(report.exit_code)
 
 
 @app.command()
@@ -171,5 +130,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"lipread: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"lipread: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

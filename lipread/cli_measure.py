@@ -1,4 +1,4 @@
-"""`lipread evaluate`, `compare`, `calibrate` and `bench`: what the figures are."""
+"""`lipread evaluate`, `compare`, `calibrate`, `adapt` and `bench`: what the figures are, and what moves them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lipread.cli_options import Device, Model, Quiet, load_reader, with_search
+from lipread.cli_options import Device, Model, Quiet, Speaker, load_reader, parse_speaker, with_search
 from lipread.config import SearchConfig
 from lipread.errors import ConfigError
 
@@ -24,6 +24,10 @@ def evaluate_command(
     model: Model = "small",
     device: Device = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
+    adapt: Annotated[
+        int, typer.Option(min=0, help="Fit the model to so many clips of a speaker at once, then read these; 0: never.")
+    ] = 0,
+    adapt_steps: Annotated[int, typer.Option(min=0, help="As the steps of `lipread adapt`.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Also draw how far confidences can be trusted, a .png.")] = None,
     quiet: Quiet = False,
     *,
@@ -52,7 +56,7 @@ def evaluate_command(
             chosen = draw_clips(drawn, scratch)
         reader = load_reader(model, device, search)
         with ClipDisplay(len(chosen), quiet=quiet) as display:
-            result = evaluate(reader, chosen, finished=display.finished)
+            result = evaluate(reader, chosen, adapt=adapt, adapt_steps=adapt_steps, finished=display.finished)
     if json_file is not None:
         write_text(json_file, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
     show_evaluation(result)
@@ -119,6 +123,32 @@ def calibrate_command(
     record = {**checkpoint.record, "calibration": {"temperature": temperature, "split": split, "clips": len(chosen)}}
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, record, half=True)
     typer.echo(f"{output}: temperature {temperature}, fitted on {len(chosen)} clips of {split}")
+
+
+def adapt_command(
+    videos: Annotated[list[Path], typer.Argument(help="Videos of one person, or folders of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, a .safetensors file.")],
+    steps: Annotated[
+        int, typer.Option(min=0, help="Also make the readings surer in so many steps; helps rarely, see its card.")
+    ] = 0,
+    speaker: Speaker = "auto",
+    model: Model = "small",
+    device: Device = "auto",
+) -> None:
+    """Fit a model to a new person or camera, from a few of their videos, without words."""
+    from lipread.checkpoint import save_checkpoint
+    from lipread.inputs import collect, require_jobs
+    from lipread.training.adapt import adapted, pieces_of
+
+    jobs, failures = collect(videos)
+    require_jobs(jobs, failures)
+    reader = load_reader(model, device)
+    pieces, problems = pieces_of([job.source for job in jobs], speaker=parse_speaker(speaker))
+    for problem in [failure.message for failure in failures] + problems:
+        typer.echo(f"lipread: warning: {problem}", err=True)
+    checkpoint = adapted(reader.checkpoint, pieces, steps=steps)
+    save_checkpoint(output, checkpoint.network, checkpoint.alphabet, checkpoint.record, half=True)
+    typer.echo(f"{output}: fitted to {len(pieces)} pieces of {len(jobs)} videos; use it with --model {output}")
 
 
 def bench_command(

@@ -17,7 +17,8 @@ from lipread.errors import missing_libraries_named
 Model = Annotated[str, typer.Option(help="Bundled name, or path of a .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Speaker = Annotated[
-    str, typer.Option(help="Whom to read: auto (whose lips move most), largest, or a number from 0, left to right.")
+    str,
+    typer.Option(help="Whom to read: auto (whose lips move most), largest, all (each apart), or 0, 1 .. from left."),
 ]
 ALL_CORES = os.cpu_count() or 1
 Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
@@ -71,7 +72,7 @@ def with_search(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_speaker(text: str) -> str | int:
-    """The value of --speaker. Raises: ConfigError: it is neither auto, largest nor a number from 0."""
+    """The value of --speaker. Raises: ConfigError: it is neither auto, largest, all nor a number from 0."""
     from lipread.speaking import check_speaker
 
     speaker = int(text) if text.lstrip("-").isdecimal() else text

@@ -5,6 +5,7 @@ A prepared folder (crops and points instead of videos) is read from its crops; t
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,6 +102,8 @@ def evaluate(
     clips: Sequence[EvalClip],
     *,
     seed: int = 0,
+    adapt: int = 0,
+    adapt_steps: int = 0,
     finished: Callable[[ClipResult], None] | None = None,
 ) -> Evaluation:
     """Read every clip and compare.
@@ -109,15 +112,18 @@ def evaluate(
         reader: what is judged.
         clips: as `read_manifest` gives them.
         seed: of the bootstrap.
+        adapt: fit the model to so many clips of one speaker, without their words, before these are read; 0: never.
+        adapt_steps: as `training.adapt.adapted` takes them.
         finished: is told each result as it comes.
     Raises: DataError: no clip, or a text outside the reader's alphabet.
     """
     results: list[ClipResult] = []
     stage_s: Counter[str] = Counter()
     references = [reader.alphabet.normalise(clip.text) for clip in clips]  # before the work starts
-    for clip, reference in zip(clips, references, strict=True):
+    readers = _adapted_readers(reader, clips, adapt, adapt_steps) if adapt else iter([reader] * len(clips))
+    for clip, reference, own in zip(clips, references, readers, strict=True):
         try:
-            transcript: Transcript | None = _read(reader, clip)
+            transcript: Transcript | None = _read(own, clip)
             problem = transcript.reason if transcript else None
         except LipreadError as error:
             transcript, problem = None, str(error)
@@ -237,6 +243,40 @@ def _has_crops(row: Mapping[str, str]) -> bool:
 
 def _way(clips: Sequence[EvalClip]) -> str:
     return "prepared crops" if clips and clips[0].prepared else "video file to text"
+
+
+def _adapted_readers(
+    reader: LipReader, clips: Sequence[EvalClip], count: int, steps: int
+) -> Iterator[LipReader]:
+    """For each clip in turn a reader that was fitted to `count` clips of its speaker, of which it is one.
+
+    The last clips of a speaker, where fewer are left, have one of their own.
+    """
+    members: dict[str, list[int]] = {}
+    for index, clip in enumerate(clips):
+        members.setdefault(clip.speaker, []).append(index)
+    groups = [some[first : first + count] for some in members.values() for first in range(0, len(some), count)]
+    group_of = {index: group for group in groups for index in group}
+    ready: dict[int, LipReader] = {}  # first clip of a group -> its reader, until its last clip
+    for index in range(len(clips)):
+        group = group_of[index]
+        if index == group[0]:
+            ready[index] = _adapted_reader(reader, [clips[each] for each in group], steps)
+        yield ready[group[0]] if index != group[-1] else ready.pop(group[0])
+
+
+def _adapted_reader(reader: LipReader, clips: Sequence[EvalClip], steps: int) -> LipReader:
+    from lipread.pipeline import LipReader
+    from lipread.training.adapt import adapted, pieces_of_track
+
+    pieces: list[MouthTrack] = []
+    for clip in clips:
+        with contextlib.suppress(LipreadError):  # reading it will say why
+            pieces += pieces_of_track(mouth_track(clip))
+    if not pieces:
+        return reader
+    checkpoint = adapted(reader.checkpoint, pieces, steps=steps)
+    return LipReader(checkpoint, search=reader.search, max_faces=reader.max_faces)
 
 
 def _read(reader: LipReader, clip: EvalClip) -> Transcript:

@@ -1,16 +1,19 @@
-"""Files that are written whole or not at all, texts that are read, and names that cannot lead out of their folder."""
+"""Files written whole or not at all, texts that are read, names that cannot lead out of a folder or spoil a line."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from lipread.errors import DataError, OutputError
 
 PathLike = str | os.PathLike[str]
+
+PART_SUFFIX = ".part"
 
 _counter = itertools.count()
 
@@ -22,7 +25,7 @@ def written_whole(path: PathLike) -> Iterator[Path]:
     Raises: OutputError: the folder cannot be made, or the file cannot be written (full disk, no permission).
     """
     target = Path(path)
-    temporary = target.parent / f".lipread-{os.getpid()}-{next(_counter)}.part"
+    temporary = target.parent / f".lipread-{os.getpid()}-{next(_counter)}{PART_SUFFIX}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -36,12 +39,20 @@ def written_whole(path: PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def part_owner(path: Path) -> int | None:
+    """The process that writes, or wrote, a temporary file of `written_whole`; None where it is no such file."""
+    match = re.fullmatch(rf"\.lipread-(\d+)-\d+{re.escape(PART_SUFFIX)}", path.name)
+    return int(match[1]) if match else None
+
+
 def write_text(path: PathLike, text: str) -> None:
-    """Write UTF-8 text whole or not at all.
+    """Write UTF-8 text whole or not at all; bytes of file names that are no text become escapes such as \\udcff.
 
     Raises: OutputError: as `written_whole`.
     """
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    with written_whole(path) as temporary, open(
+        temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+    ) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())  # a full disk may only show here
@@ -76,3 +87,8 @@ def inside(folder: PathLike, name: str) -> Path:
     if not path.resolve().is_relative_to(Path(folder).resolve()) or path.resolve() == Path(folder).resolve():
         raise OutputError(f"the output name {name!r} leads out of the folder {folder}; give a plain name")
     return path
+
+
+def printable(text: str) -> str:
+    """One line for a terminal: line breaks, control characters and bytes that are no text become escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -6,8 +6,9 @@ Shapes: T frames, S x S pixels.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,25 +27,29 @@ def crops_film(track: MouthTrack, path: PathLike) -> None:
 
     Raises: OutputError: there are no crops, or the film cannot be written.
     """
-    _write_film(path, (enlarged(np.repeat(crop[..., None], 3, axis=2)) for crop in track.crops), len(track.crops))
+    _write_film(path, (enlarged(np.repeat(crop[..., None], 3, axis=2)) for crop in track.crops))
 
 
-def saliency_film(insight: Insight, track: MouthTrack, path: PathLike) -> None:
+def saliency_film(insights: Iterable[Insight], track: MouthTrack, path: PathLike) -> None:
     """Write the crops that were looked at, with what mattered in colour and the words below, as H.264 mp4 at 25 Hz.
 
     Args:
+        insights: of one window after another; the first to show a frame is the one that is seen.
         track: the one that was looked at.
     Raises: ConfigError: it is shorter. OutputError: there are no crops, or the film cannot be written.
     """
-    crops = crops_looked_at(insight, track)
-    pictures = (
-        captioned(
-            enlarged(heated(crop, saliency)),
-            word_at(insight.words, insight.start_s + (number + 0.5) / FRAME_RATE_HZ),
-        )
-        for number, (crop, saliency) in enumerate(zip(crops, insight.saliency, strict=True))
-    )
-    _write_film(path, pictures, len(crops))
+    _write_film(path, _salient_pictures(insights, track))
+
+
+def _salient_pictures(insights: Iterable[Insight], track: MouthTrack) -> Iterator[Array]:
+    """Crops with saliency over them and the word below, RGB uint8."""
+    shown = 0  # frames of the track before this one were shown
+    for insight in insights:
+        crops = crops_looked_at(insight, track)
+        for number in range(max(0, shown - insight.first), insight.frames):
+            word = word_at(insight.words, insight.start_s + (number + 0.5) / FRAME_RATE_HZ)
+            yield captioned(enlarged(heated(crops[number], insight.saliency[number])), word)
+        shown = insight.first + insight.frames
 
 
 def word_at(words: tuple[Word, ...], time_s: float) -> str:
@@ -99,21 +104,21 @@ def fitting_font(text: str, width_px: float, size_px: int) -> Any:
     return ImageFont.load_default(size_px if length <= width_px else max(8, int(size_px * width_px / length)))
 
 
-def _write_film(path: PathLike, pictures: Iterable[Array], count: int) -> None:
+def _write_film(path: PathLike, pictures: Iterator[Array]) -> None:
     """Write RGB pictures of one even size, whole or not at all."""
     import av
 
     from lipread.container import written_film
 
-    if not count:
+    first = next(pictures, None)
+    if first is None:
         raise OutputError(f"{os.fspath(path)}: there are no crops to write; was the video empty?")
     with written_film(path) as film:
         stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "20", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for number, picture in enumerate(pictures):
-            if not number:
-                stream.height, stream.width = picture.shape[:2]
+        stream.height, stream.width = first.shape[:2]
+        for number, picture in enumerate(chain([first], pictures)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE_HZ)
             film.mux(stream.encode(frame))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lipread.errors import ConfigError
-from lipread.pipeline import WINDOW_FRAMES, LipReader, blanks
+from lipread.pieces import WINDOW_FRAMES
+from lipread.pipeline import LipReader, blanks
 from lipread.speaking import AROUND_FRAMES, SETTLE_FRAMES, moving_frames, why_nothing_is_said
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
 

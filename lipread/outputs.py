@@ -1,7 +1,8 @@
 """Transcripts -> txt, srt, vtt, tsv and json files.
 
 The forms are those of the whisper command: TSV has integer milliseconds (a decimal comma cannot break it), JSON has
-text, segments and words. Every file is written whole or not at all.
+text, segments and words. Where several people are read, every line says who speaks. Every file is written whole or not
+at all.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class TextWriter(TranscriptWriter):
     suffix = "txt"
 
     def render(self, transcript: Transcript) -> str:
-        return "".join(f"{segment.text}\n" for segment in transcript.segments)
+        return "".join(f"{labelled(segment)}\n" for segment in transcript.segments)
 
 
 class SubtitleWriter(TranscriptWriter):
@@ -56,9 +57,13 @@ class SubtitleWriter(TranscriptWriter):
         subtitles = pysubs2.SSAFile()
         for segment in transcript.segments:
             event = pysubs2.SSAEvent(start=milliseconds(segment.start_s), end=milliseconds(segment.end_s))
-            event.plaintext = "\n".join(textwrap.wrap(segment.text, CAPTION_CHARACTERS))
+            event.plaintext = self.lines(segment)
             subtitles.append(event)
         return str(subtitles.to_string(self.suffix))
+
+    def lines(self, segment: Segment) -> str:
+        """What stands in one subtitle."""
+        return "\n".join(textwrap.wrap(labelled(segment), CAPTION_CHARACTERS))
 
 
 class SrtWriter(SubtitleWriter):
@@ -68,21 +73,28 @@ class SrtWriter(SubtitleWriter):
 
 
 class VttWriter(SubtitleWriter):
-    """WebVTT subtitles."""
+    """WebVTT subtitles; who speaks stands in a voice tag."""
 
     suffix = "vtt"
 
+    def lines(self, segment: Segment) -> str:
+        """As `SubtitleWriter.lines`."""
+        text = "\n".join(textwrap.wrap(segment.text, CAPTION_CHARACTERS))
+        return text if segment.speaker is None else f"<v {segment.speaker}>{text}"
+
 
 class TsvWriter(TranscriptWriter):
-    """Tab-separated start, end and text of each segment, times in integer milliseconds."""
+    """Tab-separated start, end and text of each segment, times in integer milliseconds; a fourth column for labels."""
 
     suffix = "tsv"
 
     def render(self, transcript: Transcript) -> str:
-        lines = ["start\tend\ttext"]
+        several = any(segment.speaker is not None for segment in transcript.segments)
+        lines = ["start\tend\ttext\tspeaker" if several else "start\tend\ttext"]
         for segment in transcript.segments:
             text = " ".join(segment.text.split())  # a tab or line break inside would break the table
-            lines.append(f"{milliseconds(segment.start_s)}\t{milliseconds(segment.end_s)}\t{text}")
+            who = f"\t{segment.speaker or ''}" if several else ""
+            lines.append(f"{milliseconds(segment.start_s)}\t{milliseconds(segment.end_s)}\t{text}{who}")
         return "\n".join(lines) + "\n"
 
 
@@ -171,6 +183,7 @@ def _segment_json(number: int, segment: Segment) -> dict[str, Any]:
         "start": round(segment.start_s, 3),
         "end": round(segment.end_s, 3),
         "text": segment.text,
+        "speaker": segment.speaker,
         "confidence": round(segment.confidence, 4),
         "words": [
             {
@@ -189,6 +202,7 @@ def _utterance_json(utterance: Utterance) -> dict[str, Any]:
         "start": round(utterance.start_s, 3),
         "end": round(utterance.end_s, 3),
         "text": utterance.text,
+        "speaker": utterance.speaker,
         "raw_text": utterance.raw_text,
         "changed": utterance.changed,
         "without_lm": utterance.without_lm,
@@ -206,6 +220,11 @@ def _hypothesis_json(hypothesis: Hypothesis) -> dict[str, Any]:
         "next_score": round(hypothesis.next_score, 4),
         "posterior": None if hypothesis.posterior is None else round(hypothesis.posterior, 6),
     }
+
+
+def labelled(segment: Segment) -> str:
+    """The text, after a label where several people are read: "Speaker 1: bin blue"."""
+    return segment.text if segment.speaker is None else f"{segment.speaker}: {segment.text}"
 
 
 def marked_changes(raw: str, text: str) -> str:

@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lipread.batch import BatchReport, Done, Failure, Job
+from lipread.batch import BatchReport, Outcome
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, EvalClip, Evaluation
-from lipread.files import PathLike, written_whole
+from lipread.files import PathLike, printable, written_whole
+from lipread.inputs import Failure, Job
 from lipread.metrics import Score
-from lipread.values import Array, Transcript
+from lipread.outputs import labelled
+from lipread.values import Array, Segment, Transcript
 
 if TYPE_CHECKING:
     from lipread.compare import WayFigures
@@ -65,23 +67,40 @@ class _Display:
 
 
 class BatchDisplay(_Display):
-    """Shows each video's text as soon as it is there."""
+    """Shows each video's text as soon as it is there; `videos` None: they come as they like."""
 
-    def __init__(self, clips: int, *, verbose: bool = False, quiet: bool = False) -> None:
-        super().__init__(clips, quiet=quiet)
-        self._verbose, self._quiet = verbose, quiet
+    def __init__(self, videos: int | None, *, verbose: bool = False, quiet: bool = False) -> None:
+        super().__init__(videos or 0, quiet=quiet)
+        self._verbose, self._quiet, self._endless = verbose, quiet, videos is None
+        self._live = videos == 1 and not quiet and out.is_terminal  # one video's text is shown as it is said
+        self._shares: dict[str, float] = {}  # how far the videos under way are
 
-    def finished(self, job: Job, outcome: Done | Failure | None) -> None:
+    def progress_of(self, job: Job, stage: str | Segment, share: float) -> None:
+        """Take how far one of the videos under way is, or what was just said in it."""
+        if isinstance(stage, Segment):
+            if self._live:
+                _say(f"{stage.start_s:8.2f} s  {labelled(stage)}")
+            return
+        self._shares[job.name] = _READ_SHARE * share if stage == "video" else _READ_SHARE + (1 - _READ_SHARE) * share
+        self._show()
+
+    def finished(self, job: Job, outcome: Outcome | None) -> None:
         """Take what became of a video."""
-        self.end_one()
+        self._shares.pop(job.name, None)
+        self._ended += 1
+        self._show()
         if self._quiet:
             return
         if outcome is None:
-            out.print(f"{job.source}: written already", markup=False)
+            _say(f"{job.source}: done already")
         elif isinstance(outcome, Failure) or outcome.transcript.face_share == 0.0:
-            err.print(f"{job.source}: failed", markup=False)  # why is said at the end
+            _say(f"{job.source}: failed", err)  # why is said at the end
         else:
             show_transcript(outcome.transcript, words=self._verbose)
+
+    def _show(self) -> None:
+        total = self._ended + len(self._shares) if self._endless else None
+        self._bar.update(self._task, completed=self._ended + sum(self._shares.values()), total=total)
 
 
 class ClipDisplay(_Display):
@@ -103,11 +122,11 @@ class ClipDisplay(_Display):
 
 def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
     """One line with the text or why there is none; its warnings on stderr; its words in a table if wanted."""
-    out.print(f"{transcript.source}: {transcript.text or '(nothing: ' + str(transcript.reason) + ')'}", markup=False)
+    _say(f"{transcript.source}: {transcript.text or '(nothing: ' + str(transcript.reason) + ')'}")
     for warning in transcript.warnings:
-        err.print(f"lipread: warning: {transcript.source}: {warning}", markup=False)
+        _say(f"lipread: warning: {transcript.source}: {warning}", err)
     if transcript.changed:
-        out.print(f"  lips alone: {transcript.raw_text}", markup=False)
+        _say(f"  lips alone: {transcript.raw_text}")
     if words and transcript.words:
         out.print(word_table(transcript))
     if words and any(len(each.nbest) > 1 for each in transcript.utterances):
@@ -140,22 +159,37 @@ def candidate_table(transcript: Transcript) -> Table:
     return table
 
 
-def show_report(report: BatchReport, jobs: int, folder: Path, *, quiet: bool = False) -> None:
-    """What became of a batch: counts, and every failure again at its end."""
+def show_report(report: BatchReport, videos: int, folder: Path | str, *, quiet: bool = False) -> None:
+    """What became of a batch: every failure again, and a table at its end."""
     if report.interrupted:
-        ended = len(report.done) + len(report.skipped)
-        err.print(
-            f"lipread: interrupted: {ended} of {jobs} videos are finished and their files are in {folder}; "
-            "nothing half-written stays. Go on later with --skip-existing.",
-            markup=False,
+        ended = report.done + report.empty + report.skipped
+        _say(
+            f"lipread: interrupted: {ended} of {videos} videos are finished and their files are in {folder}; nothing "
+            "half-written stays. The same command goes on from there.",
+            err,
         )
     for failure in report.failures:
-        err.print(f"lipread: error: {failure.message}", markup=False)
-    if jobs > 1 and not quiet:
-        skipped = f", {len(report.skipped)} were written already" if report.skipped else ""
-        out.print(f"{len(report.done)} of {jobs} videos read{skipped}, {len(report.failures)} failed", markup=False)
-    if report.done and not quiet:
-        out.print(f"files written to {folder.resolve()}", markup=False)
+        _say(f"lipread: error: {failure.message}", err)
+    if quiet:
+        return
+    if videos > 1:
+        out.print(_summary(report))
+    if report.done + report.empty:
+        _say(f"files written to {folder.resolve() if isinstance(folder, Path) else folder}")
+
+
+def _summary(report: BatchReport) -> Table:
+    table = Table("done", "empty", "failed", "skipped", "hours of video", "real-time factor")
+    for column in table.columns:
+        column.justify = "right"
+    factor = f"{report.took_s / report.video_s:.2f}" if report.video_s else "-"
+    counts = (report.done, report.empty, report.failed, report.skipped)
+    table.add_row(*map(str, counts), f"{report.video_s / 3600:.3f}", factor)
+    return table
+
+
+def _say(text: str, console: Console = out) -> None:
+    console.print(printable(text), markup=False)
 
 
 def show_evaluation(result: Evaluation) -> None:

@@ -64,7 +64,7 @@ def test_crops_film_is_what_browsers_play(tmp_path: Path) -> None:
 
 def test_saliency_film_shows_crops_heat_and_words(tmp_path: Path) -> None:
     track = ramps()
-    saliency_film(insight_of(track), track, tmp_path / "why.mp4")
+    saliency_film([insight_of(track)], track, tmp_path / "why.mp4")
     pictures, facts = read_film(tmp_path / "why.mp4")
     assert facts["size"] == (288, 288 + CAPTION_PX) and facts["pixels"] == "yuv420p" and len(pictures) == 20
     for number, (picture, crop) in enumerate(zip(pictures, track.crops, strict=True)):
@@ -77,15 +77,25 @@ def test_saliency_film_shows_crops_heat_and_words(tmp_path: Path) -> None:
 
 def test_only_what_was_looked_at_is_shown(tmp_path: Path) -> None:
     track = ramps(40)
-    saliency_film(insight_of(track, first=12, frames=9), track, tmp_path / "why.mp4")
+    saliency_film([insight_of(track, first=12, frames=9)], track, tmp_path / "why.mp4")
     pictures, _ = read_film(tmp_path / "why.mp4")
     assert len(pictures) == 9
     assert abs(pictures[0][200:280, 200:280].mean() - track.crops[12][66:94, 66:94].mean()) < 4
 
 
+def test_windows_that_overlap_show_each_frame_once(tmp_path: Path) -> None:
+    track = ramps(40)
+    windows = [insight_of(track, first, 15) for first in (0, 15, 25)]  # the last one ends where the track ends
+    saliency_film(windows, track, tmp_path / "why.mp4")
+    pictures, _ = read_film(tmp_path / "why.mp4")
+    assert len(pictures) == 40
+    light = [float(picture[150:288, 150:].mean()) for picture in pictures]
+    assert light == sorted(light)  # in the order of the track, which grows lighter
+
+
 def test_another_track_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give the track that was looked at"):
-        saliency_film(insight_of(ramps(20)), ramps(19), tmp_path / "why.mp4")
+        saliency_film([insight_of(ramps(20))], ramps(19), tmp_path / "why.mp4")
     assert list(tmp_path.iterdir()) == []
 
 

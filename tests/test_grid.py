@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import av
 import numpy as np
 import pytest
 
+from conftest import ROOT
 from file_server import breaks_after, serving
 from lipread import cli
 from lipread.audio import read_audio
+from lipread.config import TrainConfig, load_toml, make_config
 from lipread.data import grid
 from lipread.data.grid import prepare_grid, train_text
 from lipread.data.lip_points import sentence_key
 from lipread.errors import ConfigError, DataError
 from lipread.mouth import read_crops
+from lipread.training.loop import dry_run
 from media import rows, touch, write_video
 
 CLIPS = (("s1", "bbaf2n"), ("s2", "bbaf1n"))
@@ -67,6 +71,18 @@ def test_official_layout(official: Path, grid_dir: Path, tmp_path: Path) -> None
     assert [(row["clip"], row["word"]) for row in found] == [(row["clip"], row["word"]) for row in wanted]
     times = [[float(row["start_s"]) - float(other["start_s"]) for row, other in zip(found, wanted, strict=True)]]
     assert np.abs(times).max() < 0.001
+
+
+def test_the_recipe_starts_on_the_official_layout(official: Path, tmp_path: Path) -> None:
+    shutil.copytree(official / "s1", tmp_path / "GRID" / "s3")  # s1 is kept out by the protocol, s3 is not
+    prepare_grid(tmp_path / "GRID", tmp_path / "prepared" / "grid", processes=0, show=False, protocol="unseen")
+    recipe = ROOT / "data" / "recipes" / "grid.toml"
+    values = load_toml(str(recipe)) | {
+        "data": [tmp_path / "prepared" / "grid"], "preset": "tiny", "batch_pixels": 2, "workers": 0
+    }
+    told = dry_run(make_config(TrainConfig, values, origin=str(recipe)))
+    assert "training: 1 clips of 1 speakers, 1 of them with pixels" in told
+    assert f"{values['steps']} steps of" in told
 
 
 def test_command(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +146,7 @@ def test_train_text_without_transcripts(tmp_path: Path) -> None:
 def test_recipes_carry_no_media() -> None:
     folder = Path(grid.__file__).parent
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert suffixes <= {".py", ".md", ".tsv", ".txt", ".json", ""}
+    assert suffixes <= {".py", ".md", ".toml", ".tsv", ".txt", ".json", ""}
 
 
 def test_program(

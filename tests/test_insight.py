@@ -28,7 +28,8 @@ from lipread.insight import (
     words_between,
     words_log_odds,
 )
-from lipread.pipeline import WINDOW_FRAMES, LipReader, no_face_track, watch_mouth
+from lipread.pieces import WINDOW_FRAMES
+from lipread.pipeline import LipReader, no_face_track, watch_mouth
 from lipread.speaking import moving_frames, why_nothing_is_said
 from lipread.values import MouthTrack, Transcript, Word
 from looked_at import moving_track, said, tiny_reader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pysubs2
@@ -64,6 +65,22 @@ def test_vtt_and_srt_have_their_own_marks() -> None:
     assert WRITERS["vtt"].render(NOTHING).startswith("WEBVTT")
     assert "00:00:00,500 --> 00:00:01,234" in WRITERS["srt"].render(TALK)
     assert "00:00:00.500 --> 00:00:01.234" in WRITERS["vtt"].render(TALK)
+
+
+def test_every_line_says_who_speaks_where_several_people_are_read() -> None:
+    said = (replace(TALK.segments[0], speaker="Speaker 2"), replace(TALK.segments[1], speaker="Speaker 1"))
+    two = replace(TALK, segments=said, utterances=(replace(TALK.utterances[0], speaker="Speaker 2"),))
+    assert WRITERS["txt"].render(two) == "Speaker 2: bin blue\nSpeaker 1: now\n"
+    assert WRITERS["tsv"].render(two).splitlines() == [
+        "start\tend\ttext\tspeaker", "500\t1234\tbin blue\tSpeaker 2", "3000\t3500\tnow\tSpeaker 1"
+    ]
+    srt = pysubs2.SSAFile.from_string(WRITERS["srt"].render(two), "srt")
+    assert [event.plaintext for event in srt] == ["Speaker 2: bin blue", "Speaker 1: now"]
+    assert "\n<v Speaker 2>bin blue\n" in WRITERS["vtt"].render(two)
+    read = json.loads(WRITERS["json"].render(two))
+    assert [segment["speaker"] for segment in read["segments"]] == ["Speaker 2", "Speaker 1"]
+    assert read["utterances"][0]["speaker"] == "Speaker 2"
+    assert json.loads(WRITERS["json"].render(TALK))["segments"][0]["speaker"] is None
 
 
 def test_long_subtitles_have_two_lines() -> None:

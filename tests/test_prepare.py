@@ -21,11 +21,11 @@ from lipread.audio import read_audio
 from lipread.data import grid, prepare
 from lipread.data.grid import prepare_grid
 from lipread.data.prepare import ClipJob, PrepareReport, Record, Seen, described, is_done
-from lipread.data.workers import WorkerDied
 from lipread.errors import DataError, OutputError
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper, read_crops
 from lipread.training.dataset import load_clips
+from lipread.workers import WorkerDied
 from media import Array, write_video
 
 REAL = ("s1_bbaf2n", "s2_bbaf1n", "s1_lrae3s")  # the last has 74 frames

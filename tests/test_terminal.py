@@ -10,7 +10,8 @@ import pytest
 
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, summarise
-from lipread.terminal import BatchDisplay, show_evaluation, show_transcript, write_png
+from lipread.inputs import Job
+from lipread.terminal import BatchDisplay, out, show_evaluation, show_transcript, write_png
 from test_outputs import NOTHING, TALK
 
 
@@ -57,3 +58,15 @@ def test_png_round_trip_and_refusal(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"strip\.png cannot be written"):
         write_png(tmp_path / "file" / "strip.png", image)
+
+
+def test_of_one_video_the_text_is_shown_as_it_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, segment = Job(Path("talk.mp4"), "talk"), TALK.segments[0]
+    for terminal, videos, quiet in ((True, 1, False), (False, 1, False), (True, 2, False), (True, 1, True)):
+        monkeypatch.setattr(out, "_force_terminal", terminal)
+        with BatchDisplay(videos, quiet=quiet) as display:
+            display.progress_of(job, segment, 0.0)
+        live = terminal and videos == 1 and not quiet
+        assert ("    0.50 s  bin blue" in capsys.readouterr().out) == live

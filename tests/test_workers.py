@@ -1,4 +1,4 @@
-"""Worker processes: all results arrive, deaths are pinned on the job that caused them, errors come through."""
+"""Worker processes: results arrive, deaths and hangs are pinned on the job that caused them, errors come through."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lipread.data.workers import WorkerDied, in_processes
+from lipread.workers import Tell, TimeLimit, TookTooLong, WorkerDied, WorkerPool, in_processes
 
 
 def square(number: int) -> tuple[int, int]:
@@ -63,3 +63,75 @@ def test_a_job_gets_a_second_chance(tmp_path: Path) -> None:
 def test_errors_of_the_work_come_through() -> None:
     with pytest.raises(ValueError, match="not 1"):
         list(in_processes(refuse, [1], 1))
+
+
+def at_work(job: str, tell: Tell) -> str | int:
+    """What a job of these tests asks for: "hang", "die", "die at once", "leave", or to be told."""
+    tell(TimeLimit(0.5 if job == "hang" else 60.0))
+    tell(f"began {job}")
+    if job == "hang":
+        time.sleep(60)
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if job == "leave":
+        os._exit(7)
+    return os.getpid() if job.startswith("who") else job.upper()
+
+
+def ready_at_once() -> object:
+    return at_work
+
+
+def never_ready() -> object:
+    raise ValueError("no such model")
+
+
+def dead_at_birth() -> object:
+    os._exit(3)
+
+
+def test_a_hang_is_ended_at_its_limit_and_costs_itself_only() -> None:
+    heard: list[tuple[str, object]] = []
+    with WorkerPool[str, object](ready_at_once, 2) as pool:  # type: ignore[arg-type]
+        results = dict(pool.run(["a", "hang", "b", "c"], lambda job, message: heard.append((job, message))))
+        assert (results["a"], results["b"], results["c"]) == ("A", "B", "C")
+        assert isinstance(results["hang"], TookTooLong)
+        assert str(results["hang"]) == "it was given up after 1 s"
+        assert ("hang", "began hang") in heard
+        assert dict(pool.run(["d"])) == {"d": "D"}  # the pool goes on
+
+
+def test_workers_are_kept_from_job_to_job_and_from_run_to_run() -> None:
+    with WorkerPool[str, object](ready_at_once, 1) as pool:  # type: ignore[arg-type]
+        pids = {result for _, result in [*pool.run(["who1", "who2"]), *pool.run(["who3"])]}
+    assert len(pids) == 1
+
+
+def test_how_a_worker_ended_is_told() -> None:
+    with WorkerPool[str, object](ready_at_once, 2) as pool:  # type: ignore[arg-type]
+        results = dict(pool.run(["die", "a", "leave", "b"]))
+    assert str(results["die"]) == "the worker process crashed (SIGSEGV), twice"
+    assert str(results["leave"]) == "the worker process ended with code 7, twice"
+    assert (results["a"], results["b"]) == ("A", "B")
+
+
+def test_what_preparation_raises_comes_through() -> None:
+    with WorkerPool[str, object](never_ready, 2) as pool, pytest.raises(ValueError, match="no such model"):  # type: ignore[arg-type]
+        list(pool.run(["a", "b"]))
+
+
+def test_workers_that_die_as_they_start_end_the_work() -> None:
+    with (
+        WorkerPool[str, object](dead_at_birth, 1) as pool,  # type: ignore[arg-type]
+        pytest.raises(WorkerDied, match="no worker process comes to life: each ended with code 3"),
+    ):
+        list(pool.run(["a", "b"]))
+
+
+def test_killing_the_pool_waits_for_nothing() -> None:
+    pool = WorkerPool[str, object](ready_at_once, 1)  # type: ignore[arg-type]
+    running = pool.run(["a", "hang"])
+    assert next(running) == ("a", "A")
+    start = time.monotonic()
+    pool.close(kill=True)
+    assert time.monotonic() - start < 10

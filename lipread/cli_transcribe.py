@@ -1,0 +1,212 @@
+"""`lipread transcribe`: what is asked for on the command line -> many videos read, and what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lipread.cli_options import Device, Model, Quiet, Speaker, load_reader, parse_speaker, with_search
+from lipread.config import SearchConfig
+from lipread.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lipread.batch import Engine, Recipe
+    from lipread.inputs import Failure, Job
+    from lipread.run_record import RunRecord
+
+
+@with_search
+def transcribe_command(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Videos, folders that are searched in depth, quoted patterns such as 'in/**/*.mp4', and URLs of these."
+        ),
+    ] = None,
+    listed: Annotated[
+        str | None, typer.Option("--from", help="Also read the paths in this file, one a line; - is standard input.")
+    ] = None,
+    output_dir: Annotated[str, typer.Option("--output-dir", "-o", help="Where to write; may be a URL.")] = ".",
+    output_format: Annotated[
+        str, typer.Option("--output-format", "-f", help="Comma list of txt, srt, vtt, tsv, json (all), changes.")
+    ] = "all",
+    model: Model = "small",
+    device: Device = "auto",
+    speaker: Speaker = "auto",
+    captioned: Annotated[bool, typer.Option("--captioned", help="Also write an mp4 with the words drawn in.")] = False,
+    skip_existing: Annotated[
+        bool | None,
+        typer.Option(
+            "--skip-existing/--no-skip-existing",
+            help="Leave out videos whose files are all there, whoever made them; or read everything again. [default: "
+            "leave out what lipread-run.jsonl in the output folder says was made from this very video, model, options]",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read side by side; 0: this one. [default: the cores, or the videos]"),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="local, or ray: on the cluster that RAY_ADDRESS names, else on a small one of this machine."),
+    ] = "local",
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds that one video may take; 0: no limit. [default: 120, and 10 per second of video]"
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with videos that appear or change, until Ctrl-C.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be read and written.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show words with times and confidence.")] = False,
+    quiet: Quiet = False,
+    *,
+    search: SearchConfig,
+) -> None:
+    """Write down what is said in videos, one set of files per video, named and ordered in folders as the videos are.
+
+    lipread-run.jsonl in the output folder says what became of each; a command that is given again goes on from there.
+    """
+    from lipread.batch import Recipe, transcribe_files
+    from lipread.inputs import require_jobs
+    from lipread.outputs import chosen_formats
+    from lipread.remote import is_url, record_in
+    from lipread.terminal import BatchDisplay, show_report
+
+    if not paths and listed is None:
+        raise ConfigError("no video was given; give files, folders or quoted patterns, or a list with --from")
+    if workers == 0 and timeout:
+        raise ConfigError("a time limit needs a worker process that can be ended; leave out --timeout or --workers 0")
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"engine {engine!r} is not known; use local or ray")
+    if engine == "ray" and (watch or workers == 0):
+        raise ConfigError("a cluster takes a list that has an end, and has workers; leave out --watch and --workers 0")
+    folder = output_dir if is_url(output_dir) else Path(output_dir)
+    recipe = Recipe(folder, chosen_formats(output_format), captioned, parse_speaker(speaker))
+    options = search.model_dump(mode="json", exclude_unset=True)
+    with record_in(folder, read_only=True) as record:  # before anything is made: is there something to do?
+        inputs = _Inputs(paths or [], listed, record)
+        jobs, failures = inputs.find()
+    if not watch:
+        require_jobs(jobs, failures)
+    settings = _settings(model, recipe, options)
+    if dry_run:
+        _show_plan(jobs, failures, recipe, record, settings, skip_existing)
+        raise typer.Exit(1 if failures else 0)
+
+    asked = _Asked(model, device, search, workers, timeout, engine == "ray")
+    with (
+        record_in(folder) as record,
+        _engine(asked, recipe, None if watch else len(jobs)) as way,
+        BatchDisplay(None if watch else len(jobs), verbose=verbose, quiet=quiet) as display,
+    ):
+        inputs.record = record
+        todo, finished = _followed(inputs, display.finished) if watch else (iter(jobs), display.finished)
+        report = transcribe_files(
+            way, todo, recipe, record,
+            settings=settings, skip_existing=skip_existing, progress=display.progress_of, finished=finished,
+        )  # fmt: skip
+    recipe.sweep(inputs.names.values())
+    if watch:  # Ctrl-C is how it ends
+        report.interrupted = False
+    report.failures[:0] = failures
+    show_report(report, len(inputs.names) if watch else len(jobs), folder, quiet=quiet)
+    raise typer.Exit(report.exit_code)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How to read, as the command line says."""
+
+    model: str
+    device: str
+    search: SearchConfig
+    workers: int | None
+    timeout_s: float | None
+    on_cluster: bool
+
+
+class _Inputs:
+    """What was named on the command line, looked up as often as one likes; every video keeps its name."""
+
+    def __init__(self, paths: list[str], listed: str | None, record: RunRecord) -> None:
+        from lipread.inputs import read_list
+
+        self._paths, self.record = paths, record
+        self._list = read_list(listed) if listed is not None else []
+        self.names: dict[str, str] = {}
+
+    def find(self) -> tuple[list[Job], list[Failure]]:
+        from lipread.inputs import collect
+
+        jobs, failures = collect(self._paths, listed=self._list, known=self.record.names | self.names)
+        self.names |= {job.key: job.name for job in jobs}
+        return jobs, failures
+
+
+def _settings(model: str, recipe: Recipe, search: dict[str, Any]) -> dict[str, Any]:
+    """Model and options as the record has them."""
+    from lipread.run_record import model_identity
+
+    return {"model": model_identity(model), "options": recipe.options(search)}
+
+
+@contextlib.contextmanager
+def _engine(asked: _Asked, recipe: Recipe, videos: int | None) -> Iterator[Engine]:
+    """What reads so many videos; None: any number may come."""
+    from lipread.engines import HereEngine, Preparation, WorkerEngine, sensible_workers, usable_cores
+
+    options = asked.search.model_dump(exclude_unset=True)
+    if asked.on_cluster:
+        from lipread.ray_engine import RayEngine, preparation_for_cluster
+
+        preparation = Preparation(asked.model, asked.device, recipe, options, 1, asked.timeout_s)
+        yield RayEngine(preparation_for_cluster(preparation), asked.workers)
+        return
+    workers = sensible_workers(videos) if asked.workers is None else asked.workers
+    if workers == 0:
+        yield HereEngine(load_reader(asked.model, asked.device, asked.search), recipe)
+        return
+    threads = max(1, usable_cores() // workers)
+    preparation = Preparation(asked.model, asked.device, recipe, options, threads, asked.timeout_s)
+    with WorkerEngine(preparation, workers) as engine:
+        yield engine
+
+
+def _followed(inputs: _Inputs, show: Callable[..., None]) -> tuple[Iterator[Any], Callable[..., None]]:
+    """Endless jobs of a folder that grows, and what to call when one has ended."""
+    from lipread.watching import Watch
+
+    watch = Watch(lambda: inputs.find()[0])
+
+    def finished(job: Job, outcome: Any) -> None:
+        watch.release(job)
+        show(job, outcome)
+
+    return watch.jobs(), finished
+
+
+def _show_plan(
+    jobs: Iterable[Job], failures: Iterable[Failure], recipe: Recipe, record: RunRecord, settings: dict[str, Any],
+    skip_existing: bool | None,
+) -> None:
+    """What would be done, one line a video."""
+    from lipread.batch import is_done
+    from lipread.files import printable
+    from lipread.remote import state_of
+
+    for job in jobs:
+        done = is_done(job, state_of(job.source), recipe, record, settings, skip_existing)
+        first, *more = recipe.outputs(job.name)
+        plan = "done already" if done else ", ".join([str(first), *(os.path.basename(path) for path in more)])
+        typer.echo(printable(f"{job.source} -> {plan}"))
+    for failure in failures:
+        typer.echo(f"lipread: error: {printable(failure.message)}", err=True)

@@ -1,0 +1,173 @@
+"""Videos and outputs on any file system that fsspec knows, named by URLs such as s3://bucket/folder.
+
+A video is copied to this machine to be read, and its outputs are copied back when all of them are written. Local paths
+take the same way without any copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lipread.errors import ConfigError, LipreadError, OutputError, VideoError
+from lipread.files import PathLike
+from lipread.run_record import RECORD_NAME, FileState, RunRecord
+
+WRITE_BACK_EVERY_S = 10.0  # what a killed run did since then is done again
+
+
+def is_url(path: PathLike) -> bool:
+    """Whether a path names a file system of its own."""
+    return "://" in os.fspath(path)
+
+
+def joined(folder: PathLike, name: str) -> Path | str:
+    """FOLDER/NAME."""
+    return f"{os.fspath(folder).rstrip('/')}/{name}" if is_url(folder) else Path(folder) / name
+
+
+def is_there(path: PathLike) -> bool:
+    """Whether there is such a file."""
+    if not is_url(path):
+        return os.path.exists(path)
+    fs, inner = _opened(os.fspath(path))
+    return bool(_asked(lambda: fs.exists(inner), os.fspath(path)))
+
+
+def state_of(path: PathLike) -> FileState | None:
+    """As `FileState.of`; where a file system tells no time, the size alone counts."""
+    if not is_url(path):
+        return FileState.of(path)
+    try:
+        fs, inner = _opened(os.fspath(path))
+        about = fs.info(inner)
+    except Exception:  # reading it will say why
+        return None
+    when = about.get("mtime") or about.get("LastModified") or about.get("updated") or 0
+    when_s = when.timestamp() if isinstance(when, datetime.datetime) else when
+    return FileState(int(about.get("size") or 0), int(when_s * 1e9) if isinstance(when_s, int | float) else 0)
+
+
+def videos_at(url: str, is_video: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """(URL, its path for the outputs) of each video below a folder, of each that a pattern matches, or of the one.
+
+    Raises: ConfigError: nobody here can read such URLs. VideoError: the file system does not answer.
+    """
+    fs, inner = _opened(url)
+
+    def look() -> tuple[list[str], str]:
+        if "*" in inner or "?" in inner or "[" in inner:
+            root = os.path.dirname(inner.split("*")[0].split("?")[0].split("[")[0])
+            return [path for path in sorted(fs.glob(inner)) if is_video(os.path.basename(path))], root
+        if fs.isdir(inner):
+            return [path for path in sorted(fs.find(inner)) if is_video(os.path.basename(path))], inner
+        return ([inner] if fs.exists(inner) else []), os.path.dirname(inner)
+
+    paths, root = _asked(look, url)
+    return [(str(fs.unstrip_protocol(path)), path[len(root) :].lstrip("/")) for path in paths]
+
+
+@contextlib.contextmanager
+def at_hand(source: PathLike) -> Iterator[Path]:
+    """A video as a local file, which goes away afterwards if it was fetched.
+
+    Raises: VideoError: it cannot be fetched. Errors of the block name the URL instead of the local file.
+    """
+    if not is_url(source):
+        yield Path(source)
+        return
+    url = os.fspath(source)
+    fs, inner = _opened(url)
+    with tempfile.TemporaryDirectory(prefix="lipread-") as folder:
+        path = Path(folder) / ("video" + os.path.splitext(inner)[1])
+        _asked(lambda: fs.get_file(inner, str(path)), url)
+        try:
+            yield path
+        except LipreadError as error:
+            raise type(error)(str(error).replace(str(path), url)) from error
+
+
+@contextlib.contextmanager
+def written_to(folder: PathLike) -> Iterator[Path]:
+    """A local folder, the files of which are copied to `folder` when the block ends well.
+
+    Raises: OutputError: they cannot be copied there.
+    """
+    if not is_url(folder):
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="lipread-") as here:
+        yield Path(here)
+        for path in sorted(each for each in Path(here).rglob("*") if each.is_file()):
+            put(path, str(joined(folder, path.relative_to(here).as_posix())))
+
+
+def put(path: Path, url: str) -> None:
+    """Copy a local file. Raises: OutputError."""
+    fs, inner = _opened(url)
+    try:
+        fs.makedirs(os.path.dirname(inner), exist_ok=True)
+        fs.put_file(str(path), inner)
+    except Exception as error:  # every file system has errors of its own
+        raise OutputError(f"{url} cannot be written ({error}); check the address and your rights there") from error
+
+
+class RemoteRecord(RunRecord):
+    """The record in an output folder that is a URL: fetched at the start, written back now and then and at the end.
+
+    Nobody keeps a second run out of such a folder.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._url, self._read_only, self._written_s = str(joined(url, RECORD_NAME)), read_only, time.monotonic()
+        self._here = tempfile.TemporaryDirectory(prefix="lipread-")
+        if is_there(self._url):
+            fs, inner = _opened(self._url)
+            _asked(lambda: fs.get_file(inner, str(Path(self._here.name) / RECORD_NAME)), self._url)
+        super().__init__(self._here.name, read_only=read_only)
+
+    def append(self, line: Any) -> None:
+        """As `RunRecord.append`, but it may be a few seconds until the line is there."""
+        super().append(line)
+        if time.monotonic() - self._written_s >= WRITE_BACK_EVERY_S:
+            put(self.path, self._url)
+            self._written_s = time.monotonic()
+
+    def __exit__(self, *how: Any) -> None:
+        super().__exit__(*how)
+        if not self._read_only and self.path.exists():
+            put(self.path, self._url)
+        self._here.cleanup()
+
+
+def record_in(folder: PathLike, *, read_only: bool = False) -> RunRecord:
+    """The record of an output folder, wherever it is. Raises: as `RunRecord`."""
+    if is_url(folder):
+        return RemoteRecord(os.fspath(folder), read_only=read_only)
+    return RunRecord(folder, read_only=read_only)
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """A URL -> its file system and the path there. Raises: ConfigError."""
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, inner = url_to_fs(url)
+    except (ImportError, ValueError) as error:  # no library for it, or no such protocol
+        raise ConfigError(f"{url}: {error}; install what it names, or give a local path") from error
+    return fs, str(inner)
+
+
+def _asked(ask: Callable[[], Any], url: str) -> Any:
+    try:
+        return ask()
+    except FileNotFoundError as error:
+        raise VideoError(f"{url} does not exist; check the address and its spelling") from error
+    except Exception as error:  # every file system has errors of its own
+        raise VideoError(f"{url} cannot be fetched ({error}); check the address and your rights there") from error

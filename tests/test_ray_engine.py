@@ -1,0 +1,114 @@
+"""`--engine ray` on a local cluster of two nodes: same outputs as without it, also when actors are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lipread import cli
+from lipread.engines import Preparation
+from lipread.errors import ConfigError
+from shell import command, one_line, outputs_of, record_of, run, talking, tiny_checkpoint
+
+CLIPS = 8
+slow = pytest.mark.slow
+
+
+def test_what_does_not_go_with_a_cluster_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--watch"], ["--workers", "0"]):
+        assert cli.main(["transcribe", str(tmp_path), "--engine", "ray", *options]) == 2
+        assert "leave out --watch and --workers 0" in one_line(capsys.readouterr().err)
+    assert cli.main(["transcribe", str(tmp_path), "--engine", "spark"]) == 2
+    assert "'spark' is not known" in one_line(capsys.readouterr().err)
+
+
+def test_paths_are_made_absolute_for_other_machines(tmp_path: Path) -> None:
+    from lipread.batch import Recipe
+    from lipread.ray_engine import preparation_for_cluster
+
+    made = preparation_for_cluster(Preparation("small", "cpu", Recipe(Path("out")), threads=8))
+    assert (made.model, made.recipe.folder, made.threads) == ("small", Path.cwd() / "out", 1)
+    assert preparation_for_cluster(Preparation("small", "cpu", Recipe("s3://b/out"))).recipe.folder == "s3://b/out"
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        preparation_for_cluster(Preparation(str(tmp_path / "gone.safetensors"), "cpu", Recipe(Path("out"))))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two nodes with a core each."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'lipread[ray]'")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made.address
+    made.shutdown()
+
+
+@slow
+def test_outputs_equal_those_without_it_though_workers_are_killed(cluster: str, tmp_path: Path) -> None:
+    source, model = tmp_path / "in", tiny_checkpoint(tmp_path)
+    for number in range(CLIPS):
+        talking(source / f"{number % 2}" / f"{number}.mp4", number, 8)
+    (source / "torn.mp4").write_text("no video")
+    options = ["-f", "txt,json", "--model", model, "--device", "cpu"]
+    here = run("transcribe", source, "-o", tmp_path / "here", *options, "--workers", "1")
+    assert here.returncode == 1
+
+    process = subprocess.Popen(
+        command("transcribe", f"file://{source}", "-o", f"file://{tmp_path}/there", "--engine", "ray", *options),
+        env={**os.environ, "RAY_ADDRESS": cluster}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    killed: set[int] = set()
+    end_s = time.monotonic() + 600
+    while process.poll() is None and len(killed) < 2:  # an actor of each node, as soon as it has done something
+        assert time.monotonic() < end_s
+        if list((tmp_path / "there").rglob("*.json")):
+            for pid in actors() - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+                break
+        time.sleep(0.2)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 1
+    assert "torn.mp4 cannot be read as a video" in one_line(errors)
+    assert killed
+    expected = outputs_of(tmp_path / "here")
+    assert outputs_of(tmp_path / "there") == {
+        name: text.replace(str(source), f"file://{source}") for name, text in expected.items()
+    }
+    assert sorted(line["name"] for line in record_of(tmp_path / "there")) == sorted(
+        line["name"] for line in record_of(tmp_path / "here")
+    )
+
+
+def actors() -> set[int]:
+    """Process ids of the actors that read."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            continue
+        if title.startswith(b"ray::") and b"_Actor" in title:
+            found.add(int(folder.name))
+    return found
+
+
+@slow
+def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['ray'] = None; from lipread.cli import main; sys.exit(main(sys.argv[1:]))"
+    talking(tmp_path / "a.mp4")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "transcribe", str(tmp_path / "a.mp4"), "--engine", "ray", "-o", str(tmp_path)],
+        capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == 1
+    assert "pip install 'lipread[ray]'" in one_line(done.stderr)

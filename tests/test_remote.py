@@ -1,0 +1,94 @@
+"""Videos and outputs on other file systems: here fsspec's memory, which is one, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from lipread.batch import Recipe, transcribe_files
+from lipread.engines import HereEngine, time_limit_s
+from lipread.errors import ConfigError, OutputError, VideoError
+from lipread.inputs import collect, read_list
+from lipread.remote import at_hand, is_there, is_url, joined, record_in, state_of, written_to
+from lipread.run_record import RECORD_NAME
+from test_batch import PretendReader
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    yield fs
+    fs.store.clear()
+
+
+def test_urls_are_told_from_paths() -> None:
+    assert is_url("s3://bucket/a.mp4")
+    assert not is_url("a:/b.mp4")
+    assert not is_url(Path("s3://bucket"))  # a path has lost its slashes
+    assert joined("s3://b/out/", "a/b.txt") == "s3://b/out/a/b.txt"
+    assert joined(Path("out"), "a/b.txt") == Path("out/a/b.txt")
+
+
+def test_folders_patterns_files_and_lists_of_urls(memory: Any, tmp_path: Path) -> None:
+    for name in ("/in/b.mp4", "/in/a/x.mov", "/in/a/notes.txt", "/in/a/.hidden.mp4"):
+        memory.pipe_file(name, b"fine")
+    jobs, failures = collect(["memory://in"])
+    assert [(job.source, job.name) for job in jobs] == [("memory:///in/a/x.mov", "a/x"), ("memory:///in/b.mp4", "b")]
+    assert failures == []
+    assert [job.name for job in collect(["memory://in/**/*.mov"])[0]] == ["a/x"]
+    assert [job.name for job in collect(["memory://in/b.mp4"])[0]] == ["b"]
+    (tmp_path / "list").write_text("memory://in/b.mp4\nlocal.mp4\n")
+    assert read_list(tmp_path / "list") == ["memory://in/b.mp4", Path("local.mp4")]
+    _, failures = collect(["memory://gone", "nonsense://x"])
+    assert "memory://gone: there is no video" in failures[0].message
+    assert "nonsense" in failures[1].message
+
+
+def test_a_batch_from_and_to_another_file_system_goes_on_where_it_stopped(memory: Any, tmp_path: Path) -> None:
+    for name, kind in {"a": "fine", "b": "bad", "c/d": "fine"}.items():
+        memory.pipe_file(f"/in/{name}.mp4", kind.encode())
+    jobs, _ = collect(["memory://in"])
+    recipe = Recipe("memory://out", ("txt", "json"))
+
+    def read() -> tuple[PretendReader, Any]:
+        reader = PretendReader()
+        with record_in("memory://out") as record:
+            return reader, transcribe_files(HereEngine(reader, recipe), jobs, recipe, record)  # type: ignore[arg-type]
+
+    first, report = read()
+    assert (report.done, report.failed) == (2, 1)
+    assert report.failures[0].message == "memory:///in/b.mp4 is not a video"
+    assert sorted(memory.find("/out")) == [
+        "/out/a.json", "/out/a.txt", "/out/c/d.json", "/out/c/d.txt", f"/out/{RECORD_NAME}"
+    ]
+    assert b'"source": "memory:///in/a.mp4"' in memory.cat_file("/out/a.json")
+    second, report = read()
+    assert (len(first.seen), len(second.seen), report.skipped) == (3, 1, 2)
+    memory.pipe_file("/in/a.mp4", b"finer")
+    third, _ = read()
+    assert len(third.seen) == 2
+    with record_in("memory://out", read_only=True) as record:
+        assert set(record.names.values()) == {"a", "b", "c/d"}
+
+
+def test_what_is_not_there_is_told(memory: Any, tmp_path: Path) -> None:
+    assert state_of("memory://gone.mp4") is None
+    assert not is_there("memory://gone.mp4")
+    with pytest.raises(VideoError, match="does not exist"), at_hand("memory://gone.mp4"):
+        pass
+    with pytest.raises(ConfigError, match="nonsense"), at_hand("nonsense://x"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"), written_to(f"file://{tmp_path}/file/out") as folder:
+        (folder / "a.txt").write_text("bin")
+
+
+def test_time_limits_of_urls_follow_their_size(memory: Any) -> None:
+    memory.pipe_file("/a.mp4", bytes(80_000))
+    assert time_limit_s("memory://a.mp4") == 220.0
+    assert time_limit_s("memory://gone.mp4") == 120.0
