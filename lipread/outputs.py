@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lipread.decoding.align import LINE_CHARACTERS
 from lipread.errors import ConfigError
 from lipread.files import PathLike, inside, write_text
 from lipread.values import Hypothesis, Segment, Transcript, Utterance
-
-CAPTION_CHARACTERS = 42  # of one subtitle line
 
 
 class TranscriptWriter(ABC):
@@ -63,7 +62,7 @@ class SubtitleWriter(TranscriptWriter):
 
     def lines(self, segment: Segment) -> str:
         """What stands in one subtitle."""
-        return "\n".join(textwrap.wrap(labelled(segment), CAPTION_CHARACTERS))
+        return "\n".join(textwrap.wrap(labelled(segment), LINE_CHARACTERS))
 
 
 class SrtWriter(SubtitleWriter):
@@ -79,7 +78,7 @@ class VttWriter(SubtitleWriter):
 
     def lines(self, segment: Segment) -> str:
         """As `SubtitleWriter.lines`."""
-        text = "\n".join(textwrap.wrap(segment.text, CAPTION_CHARACTERS))
+        text = "\n".join(textwrap.wrap(segment.text, LINE_CHARACTERS))
         return text if segment.speaker is None else f"<v {segment.speaker}>{text}"
 
 

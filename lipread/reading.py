@@ -94,7 +94,7 @@ class Reading:
             except DataError:  # whole-word symbols ran together into a text longer than any speech
                 self.problem = f"what was read, {len(text)} letters, is too much for {len(log_probs)} frames"
                 continue
-            new += [replace(segment, speaker=self._speaker) for segment in segment_words(words)]
+            new += segment_words(words, speaker=self._speaker)
             self.utterances.append(replace(each.utterance, speaker=self._speaker))
         self.segments += new
         return new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 
 import numpy as np
 import pytest
@@ -115,7 +116,19 @@ def test_long_speech_is_cut_into_readable_segments() -> None:
     segments = segment_words(words)
     assert [w for segment in segments for w in segment.words] == words
     assert all(len(segment.text) <= 84 and segment.end_s - segment.start_s <= 7 for segment in segments)
-    assert len(segments) == 100 // 12 + 1  # 12 words of 6 letters with their spaces fill 83 characters
+    assert len(segments) == 100 // 12 + 1  # 6 words of 6 letters with their spaces fill 41 characters, twice
+
+
+def test_a_segment_and_the_label_of_who_speaks_fill_two_lines_at_most() -> None:
+    rng = np.random.default_rng(0)
+    words = [word("x" * length, 0.1 * n, 0.1 * n + 0.1) for n, length in enumerate(rng.integers(1, 30, 300))]
+    for speaker, label in ((None, ""), ("Speaker 10", "Speaker 10: ")):
+        segments = segment_words(words, speaker=speaker)
+        assert [each for segment in segments for each in segment.words] == words
+        for segment, after in itertools.pairwise(segments):
+            assert segment.speaker == speaker
+            assert len(textwrap.wrap(label + segment.text, 42)) <= 2
+            assert len(textwrap.wrap(f"{label}{segment.text} {after.words[0].text}", 42)) > 2  # no shorter than it must
 
 
 def test_a_word_symbol_is_a_word_and_a_spelled_one_leaves_its_space_out() -> None:

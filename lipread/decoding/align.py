@@ -6,6 +6,7 @@ Source: Kürzinger et al. 2020, "CTC-segmentation", arXiv:2007.09127, for forced
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from lipread.values import FRAME_RATE_HZ, Array, Segment, Word
 STRETCH_FRAMES = 3  # a CTC peak is narrow: a word reaches at most so far into the blanks beside it
 LOWEST_LOG_PROB = -1e4  # stands for log 0: infinities would make every path through them equal
 PAUSE_S = 1.0  # a longer silence starts a new segment
-SEGMENT_CHARACTERS = 84  # two subtitle lines of 42
+SEGMENT_LINES, LINE_CHARACTERS = 2, 42  # of a subtitle, with the label of who speaks
 SEGMENT_S = 7.0  # how long a subtitle may stand
 
 
@@ -80,36 +81,37 @@ def tempered(log_probs: Array, temperature: float) -> Array:
     return normal
 
 
-def segment_words(words: Sequence[Word]) -> tuple[Segment, ...]:
-    """Group words into subtitles: a new one after a pause of `PAUSE_S`, or when one grows too long to read."""
+def segment_words(words: Sequence[Word], *, speaker: str | None = None) -> tuple[Segment, ...]:
+    """Group a speaker's words into subtitles: a new one after a pause of `PAUSE_S`, or when one grows too long."""
     segments: list[Segment] = []
     group: list[Word] = []
     for word in words:
-        if group and _starts_segment(group, word):
-            segments.append(_segment(group))
+        if group and _starts_segment(group, word, speaker):
+            segments.append(_segment(group, speaker))
             group = []
         group.append(word)
     if group:
-        segments.append(_segment(group))
+        segments.append(_segment(group, speaker))
     return tuple(segments)
 
 
-def _starts_segment(group: Sequence[Word], word: Word) -> bool:
-    characters = sum(len(each.text) + 1 for each in group) + len(word.text)
+def _starts_segment(group: Sequence[Word], word: Word, speaker: str | None) -> bool:
+    text = " ".join([*([f"{speaker}:"] if speaker else []), *(each.text for each in group), word.text])
     return (
         word.start_s - group[-1].end_s > PAUSE_S
-        or characters > SEGMENT_CHARACTERS
         or word.end_s - group[0].start_s > SEGMENT_S
+        or len(textwrap.wrap(text, LINE_CHARACTERS)) > SEGMENT_LINES
     )
 
 
-def _segment(group: Sequence[Word]) -> Segment:
+def _segment(group: Sequence[Word], speaker: str | None) -> Segment:
     return Segment(
         start_s=group[0].start_s,
         end_s=group[-1].end_s,
         text=" ".join(word.text for word in group),
         words=tuple(group),
         confidence=float(np.mean([word.confidence for word in group])),
+        speaker=speaker,
     )
 
 
