@@ -45,6 +45,15 @@ class GeometryConfig(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
+class AudioConfig(Config):
+    """Audio front-end: log-mel bands through convolutions."""
+
+    bands: int = Field(80, ge=8)
+    width: int = Field(96, ge=4)
+    layers: int = Field(2, ge=0)  # temporal convolutions at the rate of the video
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
 class EncoderConfig(Config):
     """BERT encoder; field names and defaults follow the published model."""
 
@@ -73,9 +82,11 @@ class EncoderConfig(Config):
 class NetworkConfig(Config):
     """The whole network."""
 
-    streams: tuple[Literal["pixels", "points"], ...] = Field(("pixels", "points"), min_length=1)  # what it looks at
+    # what it looks at and listens to
+    streams: tuple[Literal["pixels", "points", "sound"], ...] = Field(("pixels", "points"), min_length=1)
     frontend: FrontendConfig = FrontendConfig()
     geometry: GeometryConfig = GeometryConfig()
+    audio: AudioConfig = AudioConfig()
     encoder: EncoderConfig = EncoderConfig()
     alphabet_size: int = Field(29, ge=2)  # CTC outputs, blank included
     fusion_layers: int = Field(1, ge=0)  # temporal convolutions after the streams are joined
@@ -163,6 +174,8 @@ class AugmentConfig(Config):
     noise: float = Field(6.0, ge=0)  # largest standard deviation of grain, grey levels
     compress: float = Field(0.0, ge=0, le=1)  # share of clips with a codec's blocks
     stutter: float = Field(0.0, ge=0, le=1)  # share of clips with frames shown twice, the next ones lost
+    sound_noise: float = Field(0.75, ge=0, le=1)  # share of clips whose sound is among noise
+    snr_db: tuple[float, float] = (-5.0, 20.0)  # of that, least and most
     speed: float = Field(0.15, ge=0, lt=0.9)  # relative speed change, +-
     time_mask_frames: int = Field(10, ge=0)  # longest masked stretch, one per 25 frames
     point_noise: float = Field(0.008, ge=0)  # eye distances
@@ -203,10 +216,14 @@ class TrainConfig(Config):
     frontend_steps: int = Field(0, ge=0)  # first steps, in which the pixel front-end learns alone, from these two
     drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
     drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped
+    drop_sound: float = Field(0.25, ge=0, le=1)  # share of clips with sound whose sound is dropped
+    drop_lips: float = Field(0.25, ge=0, le=1)  # ... whose pixels and points are dropped
+    agreement_loss: float = Field(0.2, ge=0)  # weight of telling at which offset lips and sound go together
     ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential moving average of the weights, the one that is kept
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     freeze_batchnorm: bool = False
     freeze_frontend: bool = False
+    learn: tuple[str, ...] = ()  # how the names of the weights begin that learn, the rest is kept; (): all
     held_out_speakers: tuple[str, ...] = ()  # speakers of `train` kept out, to choose for new people
     folds: int = Field(0, ge=0)  # above 1: `train` and `val` are dealt into so many parts anew
     fold: int = Field(0, ge=0)  # ... of which this one chooses
@@ -223,6 +240,10 @@ class TrainConfig(Config):
         if self.drop_pixels + self.drop_points > 1:
             raise ValueError(
                 f"drop_pixels={self.drop_pixels} and drop_points={self.drop_points} add up to more than 1; lower one"
+            )
+        if self.drop_sound + self.drop_lips > 1:
+            raise ValueError(
+                f"drop_sound={self.drop_sound} and drop_lips={self.drop_lips} add up to more than 1; lower one"
             )
         return self
 

@@ -156,7 +156,7 @@ CROPS, POINTS = torch.zeros(1, 4, 88, 88), torch.zeros(1, 4, 9, 2)
 @pytest.mark.parametrize(
     ("crops", "points", "shown"),
     [
-        (None, None, "both None"),
+        (None, None, "all None"),
         (torch.zeros(1, 256, 88, 88), None, "a clip of 256 frames is longer than the 255 positions; use windows"),
         (None, torch.zeros(1, 256, 9, 2), "256 frames is longer than the 255"),
         (torch.zeros(1, 4, 96, 96), None, r"\(1, 4, 96, 96\); wanted \(B, T, 88, 88\)"),

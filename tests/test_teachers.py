@@ -12,7 +12,7 @@ from lipread.training.teachers import (
     ELSEWHERE_LOG_PROB,
     LipShape,
     PixelWords,
-    captured_output,
+    captured,
     consistency_loss,
     frame_cross_entropy,
     kept_in_words,
@@ -70,10 +70,10 @@ def test_lip_shape_can_be_learned() -> None:
 
 def test_outputs_are_captured_only_inside_the_block() -> None:
     module = nn.Linear(2, 3)
-    with captured_output(module) as seen:
+    with captured(module) as seen:
         out = module(torch.ones(1, 2))
     module(torch.ones(1, 2))
-    assert len(seen) == 1 and seen[0] is out
+    assert len(seen) == 1 and seen[0].output is out and seen[0].inputs[0].shape == (1, 2)
 
 
 def test_frame_cross_entropy_by_hand() -> None:

@@ -29,6 +29,13 @@ class Fusion(nn.Module):
 
     def forward(self, streams: dict[str, tuple[Tensor, Tensor]], valid: Tensor) -> Tensor:
         """name -> (features (n, width) of its frames, bool (B, T) where they belong); valid (B, T) -> (B, T, D)."""
+        x: Tensor = self.norm(self.sum(streams, valid))
+        for layer in self.layers:
+            x = layer(x, valid)
+        return x
+
+    def sum(self, streams: dict[str, tuple[Tensor, Tensor]], valid: Tensor) -> Tensor:
+        """Arguments and result of `forward`, before the convolutions."""
         total = torch.zeros((), device=valid.device)
         for name, absent in self.absent.items():
             here = absent.expand(*valid.shape, -1)  # (B, T, D)
@@ -37,7 +44,4 @@ class Fusion(nn.Module):
                 projected = self.project[name](features)
                 here = torch.where(where[..., None], spread(projected, where), here.to(projected.dtype))
             total = total + here
-        x: Tensor = self.norm(total)
-        for layer in self.layers:
-            x = layer(x, valid)
-        return x
+        return total

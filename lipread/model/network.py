@@ -1,6 +1,6 @@
-"""Mouth crops and lip points -> log-probabilities of symbols at 25 Hz.
+"""Mouth crops, lip points and sound -> log-probabilities of symbols at 25 Hz.
 
-Shapes: B clips, T frames, H x W pixels, P points, V symbols (blank = 0), D features.
+Shapes: B clips, T frames, H x W pixels, P points, N = 640 T samples, V symbols (blank = 0), D features, K offsets.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lipread.config import NetworkConfig
+from lipread.model.agreement import REACH_FRAMES, Agreement
+from lipread.model.audio_frontend import AudioFrontend
 from lipread.model.ctc import CtcHead
 from lipread.model.encoder import BertEncoder
 from lipread.model.frontend import PixelFrontend
@@ -16,13 +18,19 @@ from lipread.model.fusion import Fusion
 from lipread.model.geometry_frontend import GeometryFrontend
 from lipread.model.masks import valid_frames
 from lipread.model.norm import several_processes
-from lipread.model.temporal import LessClipMean
+from lipread.model.temporal import LessClipMean, spread
+from lipread.values import SAMPLES_PER_FRAME
 
 SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH = 0, 1, 2
 
+Streams = dict[str, tuple[Tensor, Tensor]]  # name -> features of its frames (n, width), where they belong: bool (B, T)
+
 
 class LipNetwork(nn.Module):
-    """Front-ends, fusion, BERT encoder, CTC head. Reads pixels, lip geometry, or both."""
+    """Front-ends, fusion, BERT encoder, CTC head. Reads pixels, lip geometry, sound, or any of them together.
+
+    A network whose `streams` have no sound has no audio front-end: its state dict is that of lips alone.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -31,13 +39,20 @@ class LipNetwork(nn.Module):
         self.frontend = PixelFrontend(config.frontend)
         self.centre = LessClipMean()
         self.geometry = GeometryFrontend(config.geometry)
-        self.fusion = Fusion(
-            {"pixels": self.frontend.features, "points": self.geometry.features},
-            width, layers=config.fusion_layers, dropout=config.encoder.hidden_dropout_prob,
-        )
+        widths = {"pixels": self.frontend.features, "points": self.geometry.features}
+        if self.hears:
+            self.audio = AudioFrontend(config.audio)
+            self.agreement = Agreement(width, self.audio.features)
+            widths["sound"] = self.audio.features
+        self.fusion = Fusion(widths, width, layers=config.fusion_layers, dropout=config.encoder.hidden_dropout_prob)
         self.cls = nn.Parameter(torch.zeros(width))
         self.encoder = BertEncoder(config.encoder)
         self.ctc = CtcHead(width, config.alphabet_size, dropout=config.encoder.hidden_dropout_prob)
+
+    @property
+    def hears(self) -> bool:
+        """Whether sound is one of its streams."""
+        return "sound" in self.config.streams
 
     @property
     def max_frames(self) -> int:
@@ -45,34 +60,74 @@ class LipNetwork(nn.Module):
         return self.config.encoder.max_position_embeddings - 1
 
     def forward(
-        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor,
-        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None,
+        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor, sound: Tensor | None = None,
+        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None, use_sound: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read clips.
 
         Args:
-            crops: grey 0..255, uint8 or float, (B, T, H, W), centre-cropped; None for geometry alone.
-            points: lip points in eye distances, NaN where no face, (B, T, P, 2); None for pixels alone.
+            crops: grey 0..255, uint8 or float, (B, T, H, W), centre-cropped; None without pixels.
+            points: lip points in eye distances, NaN where no face, (B, T, P, 2); None without geometry.
             lengths: frames of each clip, (B,).
-            use_pixels, use_points: bool (B,); False where that stream of a clip is absent.
+            sound: samples at 16 kHz in step with the frames, of any loudness, (B, 640 T); None without sound.
+            use_pixels, use_points, use_sound: bool (B,); False where that stream of a clip is absent.
         Returns: log-probabilities (B, T, V), lengths (B,).
-        Raises: ValueError: both streams None, of different lengths or of wrong sizes, or longer than `max_frames`.
+        Raises: ValueError: all streams None, of different lengths or of wrong sizes, longer than `max_frames`, or
+            sound for a network that does not hear.
         """
-        states = self.encode(crops, points, lengths, use_pixels=use_pixels, use_points=use_points)
+        states = self.encode(
+            crops, points, lengths, sound, use_pixels=use_pixels, use_points=use_points, use_sound=use_sound
+        )
         return self.ctc(states[-1][:, 1:]), lengths
 
     def encode(
-        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor,
-        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None,
+        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor, sound: Tensor | None = None,
+        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None, use_sound: Tensor | None = None,
     ) -> list[Tensor]:
         """Hidden states (B, 1 + T, D), [CLS] first: the embeddings, then after each layer. Arguments as `forward`."""
-        frames = self._frames(crops, points)
+        streams = self.front_ends(
+            crops, points, lengths, sound, use_pixels=use_pixels, use_points=use_points, use_sound=use_sound
+        )
+        return self.encode_streams(streams, lengths, self._frames(crops, points, sound))
+
+    def encode_streams(self, streams: Streams, lengths: Tensor, frames: int) -> list[Tensor]:
+        """What `front_ends` gave, of clips that were padded to so many frames -> hidden states as those of `encode`."""
         valid = valid_frames(lengths, frames)
-        crops = crops if "pixels" in self.config.streams else None  # a stream that was not trained is not looked at
-        points = points if "points" in self.config.streams else None
+        x = self.fusion(streams, valid)  # (B, T, D)
+        x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
+        positions = self._positions(len(x), frames, x.device)
+        with_cls = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
+        segments = segments_of(streams, lengths)[:, None].expand_as(positions)
+        states: list[Tensor] = self.encoder(x, with_cls, segments, positions)
+        return states
+
+    def agreement_scores(self, streams: Streams, lengths: Tensor, frames: int) -> Tensor:
+        """How well lips and sound go together at each offset between them, (B, K); see `Agreement`.
+
+        Arguments as `encode_streams`. Without lips or without sound all offsets are the same.
+        """
+        valid = valid_frames(lengths, frames)
+        lips = {name: stream for name, stream in streams.items() if name != "sound"}
+        if "sound" not in streams or not lips:
+            return torch.zeros(len(valid), 2 * REACH_FRAMES + 1, device=valid.device)
+        features, heard = streams["sound"]
+        seen = torch.stack([where for _, where in lips.values()]).any(0)
+        scores: Tensor = self.agreement(self.fusion.sum(lips, valid), spread(features, heard), heard & seen)
+        return scores
+
+    def front_ends(
+        self, crops: Tensor | None, points: Tensor | None, lengths: Tensor, sound: Tensor | None = None,
+        *, use_pixels: Tensor | None = None, use_points: Tensor | None = None, use_sound: Tensor | None = None,
+    ) -> Streams:
+        """The features of every stream that is there. Arguments as `forward`."""
+        frames, looked_at = self._frames(crops, points, sound), self.config.streams
+        valid = valid_frames(lengths, frames)
+        crops = crops if "pixels" in looked_at else None  # a stream that was not trained is not looked at
+        points = points if "points" in looked_at else None
         with_pixels, with_points = _owners(crops, use_pixels, lengths), _owners(points, use_points, lengths)
+        with_sound = _owners(sound, use_sound, lengths)
         in_step = self.training and several_processes()  # BatchNorm adds up over processes: all run all front-ends
-        streams: dict[str, tuple[Tensor, Tensor]] = {}
+        streams: Streams = {}
         if in_step or bool(with_pixels.any()):
             side = self.config.frontend.crop_side_px
             seen = valid.new_zeros(0, frames, side, side) if crops is None else crops[with_pixels]
@@ -83,32 +138,39 @@ class LipNetwork(nn.Module):
             seen = self.cls.new_zeros(0, frames, count, 2) if points is None else points[with_points]
             features = self.geometry(seen, valid[with_points])[valid[with_points]]
             streams["points"] = (features, valid & with_points[:, None])
-        x = self.fusion(streams, valid)  # (B, T, D)
-        x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
-        positions = self._positions(len(x), frames, x.device)
-        with_cls = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
-        states: list[Tensor] = self.encoder(x, with_cls, torch.full_like(positions, SEGMENT_VIDEO), positions)
-        return states
+        if self.hears and (in_step or bool(with_sound.any())):
+            heard = self.cls.new_zeros(0, frames * SAMPLES_PER_FRAME) if sound is None else sound[with_sound]
+            features = self.audio(heard, valid[with_sound])[valid[with_sound]]
+            streams["sound"] = (features, valid & with_sound[:, None])
+        return streams
 
     def pixel_features(self, crops: Tensor, valid: Tensor) -> Tensor:
         """Crops (B, T, H, W), bool (B, T) -> features of the real frames in order, (N, D)."""
         features: Tensor = self.centre(self.frontend(crops, valid), valid)
         return features
 
-    def _frames(self, crops: Tensor | None, points: Tensor | None) -> int:
+    def _frames(self, crops: Tensor | None, points: Tensor | None, sound: Tensor | None) -> int:
         """Frames T of the streams, checked against one another and the configuration."""
         side, count = self.config.frontend.crop_side_px, self.config.geometry.points
-        if crops is None and points is None:
-            raise ValueError("crops and points are both None; give at least one stream")
+        if crops is None and points is None and sound is None:
+            raise ValueError("crops, points and sound are all None; give at least one stream")
         if crops is not None and (crops.dim() != 4 or crops.shape[2:] != (side, side)):
             raise ValueError(f"crops are {tuple(crops.shape)}; wanted (B, T, {side}, {side}): cut out the centre")
         if points is not None and (points.dim() != 4 or points.shape[2:] != (count, 2)):
             raise ValueError(f"points are {tuple(points.shape)}; wanted (B, T, {count}, 2)")
-        if crops is not None and points is not None and crops.shape[:2] != points.shape[:2]:
-            raise ValueError(
-                f"crops are {tuple(crops.shape)}, points {tuple(points.shape)}; clips and frames must be the same"
-            )
-        frames = (crops if crops is not None else points).shape[1]  # type: ignore[union-attr]
+        if sound is not None and not self.hears:
+            raise ValueError("this network has no stream 'sound': it cannot hear; give None")
+        if sound is not None and (sound.dim() != 2 or sound.shape[1] % SAMPLES_PER_FRAME):
+            raise ValueError(f"sound is {tuple(sound.shape)}; wanted (B, {SAMPLES_PER_FRAME} T)")
+        sizes = {
+            name: (len(stream), stream.shape[1] // (SAMPLES_PER_FRAME if name == "sound" else 1))
+            for name, stream in (("crops", crops), ("points", points), ("sound", sound))
+            if stream is not None
+        }
+        if len(set(sizes.values())) > 1:
+            said = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise ValueError(f"clips and frames must be the same: {said}")
+        frames = next(iter(sizes.values()))[1]
         if frames > self.max_frames:
             raise ValueError(f"a clip of {frames} frames is longer than the {self.max_frames} positions; use windows")
         return frames
@@ -120,6 +182,16 @@ class LipNetwork(nn.Module):
         if self.training and jitter > 0:
             start = start + torch.randint(0, jitter + 1, (clips, 1), device=device)
         return torch.cat([torch.zeros_like(start), start + torch.arange(frames, device=device)], dim=1)
+
+
+def segments_of(streams: Streams, lengths: Tensor) -> Tensor:
+    """Which segment embedding each clip has by the streams that are there, (B,)."""
+    nowhere = torch.zeros_like(lengths, dtype=torch.bool)
+    there = {name: where.any(1) for name, (_, where) in streams.items()}
+    sound = there.get("sound", nowhere)
+    lips = there.get("pixels", nowhere) | there.get("points", nowhere)
+    alone = torch.where(sound, SEGMENT_AUDIO, SEGMENT_VIDEO)
+    return torch.where(sound & lips, SEGMENT_BOTH, alone)
 
 
 def _owners(stream: Tensor | None, use: Tensor | None, lengths: Tensor) -> Tensor:

@@ -77,3 +77,10 @@ def freeze_batchnorm(network: nn.Module, frozen: bool = True) -> None:
     for module in network.modules():
         if isinstance(module, BatchNorm):
             module.frozen = frozen
+
+
+def freeze_kept_batchnorm(network: nn.Module) -> None:
+    """Stop the statistics of every BatchNorm whose weights do not learn."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm) and not module.weight.requires_grad:
+            module.frozen = True

@@ -1,11 +1,12 @@
-"""Random changes that keep the words: light, camera, position, shape of the face, tempo, lost frames.
+"""Random changes that keep the words: light, camera, position, shape of the face, tempo, lost frames, noise.
 
-Shapes: T frames, S pixels, P lip points.
+Shapes: T frames, S pixels, P lip points, N = 640 T samples.
 Sources: time masks as in Ma et al. 2022, arXiv:2209.01383; the rest is common practice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,8 +14,9 @@ import cv2
 import numpy as np
 
 from lipread.config import AugmentConfig
+from lipread.noise import KINDS, Samples, make_noise, mixed
 from lipread.training.batches import Example, WordSpan
-from lipread.values import Array
+from lipread.values import SAMPLES_PER_FRAME, Array
 
 # Lip points that change places in a mirror: corners, and the inner lips' side points (values.LIP_POINTS).
 MIRRORED = [1, 0, 2, 3, 4, 6, 5, 8, 7]
@@ -22,11 +24,14 @@ FRAMES_PER_MASK = 25
 FRAMES_PER_STUTTER = 8
 WARP_KNOTS = 4  # of the displacement field, along each side
 SPARE_FRAMES = 4  # beside what CTC needs for the text
+BABBLE_SHARE = 0.5  # of the noises
+SOUND_JITTER_SAMPLES = SAMPLES_PER_FRAME  # that sound may be early or late
 
 
 def augment(
     example: Example, rng: np.random.Generator, config: AugmentConfig, side_px: int,
     *, use_pixels: bool = True, use_points: bool = True, max_frames: int | None = None, speed: float | None = None,
+    voices: Callable[[np.random.Generator], Samples] | None = None,
 ) -> Example:
     """Change one example at random.
 
@@ -36,6 +41,7 @@ def augment(
         use_pixels, use_points: a stream that is not used is not computed.
         max_frames: longest example that may come out, frames.
         speed: to play it at; None: a random one.
+        voices: gives the sound of other people's clips, for babble.
     Returns: a new example; its length may differ (speed), its text does not.
     """
     if not use_pixels or example.crops is None:
@@ -61,7 +67,11 @@ def augment(
             if rng.random() < 0.5:
                 continue
         points[start:end] = np.nan
-    return replace(example, crops=crops, points=points, shape=shape, use_points=use_points or crops is None)
+    sound = example.sound
+    if sound is not None:
+        sound = change_sound(sound, rng, config, voices)
+    use_points = use_points or (crops is None and sound is None)
+    return replace(example, crops=crops, points=points, shape=shape, sound=sound, use_points=use_points)
 
 
 def random_speed(rng: np.random.Generator, config: AugmentConfig) -> float:
@@ -87,12 +97,16 @@ def change_speed(example: Example, factor: float, *, max_frames: int | None = No
             crops[i] if s < 0.2 else crops[j] if s > 0.8 else cv2.addWeighted(crops[i], 1 - s, crops[j], s, 0)
             for i, j, s in zip(low, high, share.tolist(), strict=True)
         ])
+    sound = example.sound
+    if sound is not None:  # higher or lower, too, as another voice would be
+        place = np.linspace(0, len(sound) - 1, count * SAMPLES_PER_FRAME)
+        sound = np.interp(place, np.arange(len(sound)), sound).astype(np.float32)
     ratio = count / frames
     words = []
     for word in example.words:
         start = min(round(word.start * ratio), count - 1)
         words.append(WordSpan(start, max(start + 1, round(word.end * ratio)), word.text))
-    return replace(example, points=points.astype(np.float32), crops=crops, words=tuple(words))
+    return replace(example, points=points.astype(np.float32), crops=crops, words=tuple(words), sound=sound)
 
 
 def stutter(example: Example, rng: np.random.Generator) -> Example:
@@ -206,3 +220,25 @@ def time_masks(frames: int, rng: np.random.Generator, longest: int) -> list[tupl
         start = int(rng.integers(0, max(1, frames - length)))
         masks.append((start, min(frames, start + length)))
     return masks
+
+
+def change_sound(
+    sound: Array, rng: np.random.Generator, config: AugmentConfig,
+    voices: Callable[[np.random.Generator], Samples] | None = None,
+) -> Array:
+    """Another microphone, a little early or late, stretches lost, among noise; (N,)."""
+    late = int(rng.integers(-SOUND_JITTER_SAMPLES, SOUND_JITTER_SAMPLES + 1))
+    sound = np.roll(sound, late)
+    if late:
+        sound[slice(0, late) if late > 0 else slice(late, None)] = 0
+    tilt = float(rng.uniform(-0.6, 0.6))  # more treble or more bass
+    sound = np.append(sound[:1], sound[1:] + np.float32(tilt) * sound[:-1]).astype(np.float32)
+    for start, end in time_masks(len(sound) // SAMPLES_PER_FRAME, rng, config.time_mask_frames):
+        if rng.random() < 0.5:
+            sound[start * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME] = 0
+    if rng.random() < config.sound_noise:
+        others = [kind for kind in KINDS if kind != "babble"]
+        kind = "babble" if voices and rng.random() < BABBLE_SHARE else others[int(rng.integers(len(others)))]
+        noise = make_noise(kind, len(sound), rng, voices)
+        sound = mixed(sound, noise, float(rng.uniform(*config.snr_db)))
+    return sound

@@ -1,6 +1,6 @@
 """Examples -> padded batches.
 
-Shapes: B clips, T frames, S pixels, P lip points.
+Shapes: B clips, T frames, S pixels, P lip points, N = 640 T samples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipread.values import Array
+from lipread.values import SAMPLES_PER_FRAME, Array
 
 UNSAID = ""  # the text of a WordSpan that holds a part of a word only, so that its word is not in the sentence
 
@@ -40,6 +40,7 @@ class Example:
     shape: Array | None = None  # (T, P, 2) points as the pixels show them, for their teacher; None: as `points`
     frame_labels: Array | None = None  # (T,) word numbers, 0 silence, -100 not counted
     pair: int | None = None  # number of a pair of views of one sentence, of equal length
+    sound: Array | None = None  # (N,) float32 at 16 kHz; None where sound is not used
 
     def with_targets(self, targets: Sequence[int], frame_labels: Array) -> Example:
         """The same with what is to be learned."""
@@ -62,6 +63,8 @@ class Batch:
     target_lengths: Tensor  # (B,)
     frame_labels: Tensor  # (B, T)
     twin: Tensor  # (B,) row of the other view of the same sentence; its own row where there is none
+    sound: Tensor | None  # float32 (B, N); None where no clip has sound
+    use_sound: Tensor  # bool (B,)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -82,7 +85,11 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
     labels = np.full((len(examples), frames), -100, np.int64)
     has_pixels = [example.crops is not None for example in examples]
     crops = np.zeros((len(examples), frames, side_px, side_px), np.uint8) if any(has_pixels) else None
+    has_sound = [example.sound is not None for example in examples]
+    sound = np.zeros((len(examples), frames * SAMPLES_PER_FRAME), np.float32) if any(has_sound) else None
     for row, example in enumerate(examples):
+        if sound is not None and example.sound is not None:
+            sound[row, : len(example.sound)] = example.sound
         points[row, : lengths[row]] = example.points
         shape[row, : lengths[row]] = example.points if example.shape is None else example.shape
         if example.frame_labels is not None:
@@ -102,6 +109,8 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
         target_lengths=torch.tensor([len(example.targets) for example in examples]),
         frame_labels=torch.from_numpy(labels),
         twin=torch.tensor(_twins([example.pair for example in examples])),
+        sound=None if sound is None else torch.from_numpy(sound),
+        use_sound=torch.tensor(has_sound),
     )
 
 

@@ -1,6 +1,6 @@
 """Clips -> new sentences: parts of sentences, words spliced from other clips of the speaker, real silences.
 
-Shapes: T frames, S pixels, P lip points.
+Shapes: T frames, S pixels, P lip points, N = 640 T samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from lipread.config import TrainConfig
 from lipread.training.batches import UNSAID, Example, WordSpan
-from lipread.values import Array
+from lipread.values import SAMPLES_PER_FRAME, Array
 
 if TYPE_CHECKING:
     from lipread.training.dataset import Clip
@@ -23,6 +23,7 @@ MARGIN_FRAMES = 8  # most silence and neighbouring speech kept beside a cut-out 
 NEIGHBOUR_FRAMES = 2  # most of a neighbouring word in that, and never more than half of the word
 TRIMMED_FRAMES = (2, 13)  # of silence left at either end of a trimmed clip
 SILENCE_FRAMES = (6, 24)  # put before and after sentences that have none
+FADE_SAMPLES = 80  # over which the sound of one clip goes over into another's, on either side of a cut
 
 
 class Piece(NamedTuple):
@@ -41,10 +42,14 @@ class Composer:
         clips: all training clips.
         read: clip -> decoded crops.
         max_frames: longest example; new sentences that would be longer are not made.
+        listen: clip -> its sound; None where sound is not used.
     """
 
-    def __init__(self, clips: list[Clip], read: Callable[[Clip], Array], *, max_frames: int) -> None:
-        self._read, self._max_frames = read, max_frames
+    def __init__(
+        self, clips: list[Clip], read: Callable[[Clip], Array], *, max_frames: int,
+        listen: Callable[[Clip], Array] | None = None,
+    ) -> None:
+        self._read, self._max_frames, self._listen = read, max_frames, listen
         self._words: dict[tuple[str, str, bool, int, int], list[tuple[Clip, int]]] = {}
         self._silences: list[Piece] = []
         counts = Counter(word.text for clip in clips for word in clip.words)
@@ -121,6 +126,10 @@ class Composer:
         crops = None
         if pixels and clip.source != "points" and all(piece.clip.crops_path for piece in pieces):
             crops = np.concatenate([self._read(piece.clip)[piece.start : piece.end] for piece in pieces])
+        sound = None
+        if self._listen and all(piece.clip.sound_path for piece in pieces):
+            heard = [_samples(self._listen(piece.clip), piece) for piece in pieces]
+            sound = np.concatenate(heard).astype(np.float32)
         joint = 0
         for left, right in pairwise(pieces):
             joint += left.end - left.start
@@ -128,7 +137,9 @@ class Composer:
                 _blend(points, joint)
                 if crops is not None:
                     _blend(crops, joint)
-        return Example(clip.name, text, crops, points.astype(np.float32), tuple(words))
+                if sound is not None:
+                    _fade(sound, joint * SAMPLES_PER_FRAME)
+        return Example(clip.name, text, crops, points.astype(np.float32), tuple(words), sound=sound)
 
 
 def _part(rarity: Sequence[float], rng: np.random.Generator, config: TrainConfig, step: int) -> tuple[int, int]:
@@ -172,3 +183,14 @@ def _blend(frames: Array, joint: int) -> None:
     if np.isfinite(left).all() and np.isfinite(right).all():
         frames[joint - 1] = (2 * left + right) / 3
         frames[joint] = (left + 2 * right) / 3
+
+
+def _samples(sound: Array, piece: Piece) -> Array:
+    return np.asarray(sound[piece.start * SAMPLES_PER_FRAME : piece.end * SAMPLES_PER_FRAME])
+
+
+def _fade(sound: Array, joint: int) -> None:
+    """Let the sound die away before a cut and come back after it, in place."""
+    ramp = np.linspace(1, 0, FADE_SAMPLES, dtype=np.float32)
+    sound[joint - FADE_SAMPLES : joint] *= ramp
+    sound[joint : joint + FADE_SAMPLES] *= ramp[::-1]

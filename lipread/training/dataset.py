@@ -1,6 +1,6 @@
 """Prepared folders -> training batches.
 
-Shapes: B clips, T frames, S = 96 pixels, P lip points.
+Shapes: B clips, T frames, S = 96 pixels, P lip points, N = 640 T samples.
 
 Batch number n is a function of the seed and n alone, so that a resumed training sees exactly what an unbroken one
 would, and so that any number of worker processes gives the same batches.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
-from lipread.errors import ConfigError, DataError
+from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.mouth import read_crops
 from lipread.training.augment import augment, random_speed
 from lipread.training.batches import Batch, Example, WordSpan, collate
@@ -48,6 +48,7 @@ class Clip:
     words: tuple[WordSpan, ...]
     points: Array
     crops_path: Path | None
+    sound_path: Path | None = None
 
     @cached_property
     def displacements(self) -> Array:
@@ -85,11 +86,15 @@ def load_clips(folder: Path) -> list[Clip]:
         crops = folder / "crops" / f"{row['clip']}.mp4" if "crops" in streams else None
         if crops and not crops.is_file():
             raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
+        sound = folder / "sound" / f"{row['clip']}.m4a" if "sound" in streams else None
         spans = word_spans(times.get(row["clip"], []), frames)
         if " ".join(span.text for span in spans) != row["text"]:
             spans = ()  # word times of another text are no use
         clips.append(
-            Clip(row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points, crops)
+            Clip(
+                row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points,
+                crops_path=crops, sound_path=sound,
+            )
         )
     if not clips:
         raise DataError(f"{manifest}: lists no clip; prepare the corpus again")
@@ -216,7 +221,12 @@ class TrainingBatches(Dataset[Batch]):
         self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn"])
         self.points = Pool([c for c in clips if np.isfinite(c.points).any()])
         max_frames = config.network_config.encoder.max_position_embeddings - 1
-        self.composer = Composer(clips, self._crops, max_frames=max_frames)
+        self._hears = "sound" in config.network_config.streams
+        self._voices = [clip for clip in clips if clip.sound_path] if self._hears else []
+        self._sounds: dict[Path, Array] = {}
+        self.composer = Composer(
+            clips, self._crops, max_frames=max_frames, listen=self._sound if self._hears else None
+        )
         self._max_frames = max_frames
         self._cache: dict[Path, Array] = {}
         self._cached_bytes = 0
@@ -270,14 +280,40 @@ class TrainingBatches(Dataset[Batch]):
         draw = rng.random()
         use_pixels = wants_pixels and (draw >= self.config.drop_pixels or not has_points)
         use_points = has_points and (not use_pixels or draw < 1 - self.config.drop_points)
+        if example.sound is not None:
+            draw = rng.random()
+            if draw < self.config.drop_sound:
+                example = replace(example, sound=None)
+            elif draw >= 1 - self.config.drop_lips:
+                use_pixels = use_points = False
         example = augment(
             example, rng, self.config.augment, self.crop_side_px,
             use_pixels=use_pixels, use_points=use_points, max_frames=self._max_frames, speed=speed,
+            voices=self._other_voices(clip),
         )
         labels = np.zeros(len(example.points), np.int64)
         for word in example.words:
             labels[word.start : word.end] = self.word_ids.get(word.text, -100)
         return replace(example.with_targets(self.alphabet.encode(example.text), labels), pair=pair)
+
+    def _other_voices(self, clip: Clip) -> Callable[[np.random.Generator], Array] | None:
+        """What gives the sound of clips of other speakers, one at a time; None where there are none."""
+        if not any(voice.speaker != clip.speaker for voice in self._voices):
+            return None
+
+        def draw(rng: np.random.Generator) -> Array:
+            while (voice := self._voices[rng.integers(len(self._voices))]).speaker == clip.speaker:
+                continue
+            return self._sound(voice)
+
+        return draw
+
+    def _sound(self, clip: Clip) -> Array:
+        """Decoded sound of a clip, kept in memory (0.2 MB each)."""
+        assert clip.sound_path is not None
+        if clip.sound_path not in self._sounds:
+            self._sounds[clip.sound_path] = read_sound(clip)
+        return self._sounds[clip.sound_path]
 
     def _crops(self, clip: Clip) -> Array:
         """Decoded crops of a clip, kept in memory while there is room."""
@@ -294,6 +330,19 @@ class TrainingBatches(Dataset[Batch]):
             self._cache[clip.crops_path] = crops
             self._cached_bytes += crops.nbytes
         return crops
+
+
+def read_sound(clip: Clip) -> Array:
+    """The sound of a prepared clip in step with its frames, (N,). Raises: DataError: absent or damaged."""
+    from lipread.audio import read_audio
+
+    try:
+        sound = read_audio(clip.sound_path, frames=clip.frames) if clip.sound_path else None
+    except LipreadError as error:
+        raise DataError(f"{clip.sound_path}: {error}; prepare that clip again") from error
+    if sound is None:
+        raise DataError(f"{clip.sound_path}: no sound in it; prepare that clip again")
+    return sound
 
 
 def training_vocabulary(clips: list[Clip], most: int = 2000, *, least_count: int = 1) -> tuple[str, ...]:

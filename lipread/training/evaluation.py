@@ -18,7 +18,7 @@ from lipread.metrics import Score, score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
 from lipread.training.batches import Batch, Example, collate
-from lipread.training.dataset import Clip
+from lipread.training.dataset import Clip, read_sound
 
 EVALUATION_BATCH = 10
 
@@ -39,16 +39,16 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     network: LipNetwork, clips: Sequence[Clip], alphabet: Alphabet, device: torch.device,
-    *, use_pixels: bool = True, use_points: bool = True,
+    *, use_pixels: bool = True, use_points: bool = True, use_sound: bool = False,
 ) -> Evaluation:
-    """Read prepared clips greedily with a network in eval mode."""
+    """Read prepared clips greedily with a network in eval mode; a network that does not hear needs no sound."""
     hypotheses: list[str] = []
     for first in range(0, len(clips), EVALUATION_BATCH):
         some, side_px = clips[first : first + EVALUATION_BATCH], network.config.frontend.crop_side_px
-        batch = whole_clips(some, side_px, use_pixels=use_pixels).to(device)
+        batch = whole_clips(some, side_px, use_pixels=use_pixels, use_sound=use_sound).to(device)
         log_probs, lengths = network(
-            batch.crops, batch.points if use_points else None, batch.lengths,
-            use_pixels=batch.use_pixels, use_points=batch.use_points,
+            batch.crops, batch.points if use_points else None, batch.lengths, batch.sound,
+            use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
         )
         for row, length in zip(log_probs.float().cpu().numpy(), lengths.tolist(), strict=True):
             hypotheses.append(greedy_decode(row[:length], alphabet).text)
@@ -56,13 +56,16 @@ def evaluate(
     return Evaluation(score(references, hypotheses), tuple(references), tuple(hypotheses))
 
 
-def whole_clips(clips: Sequence[Clip], side_px: int, *, use_pixels: bool = True) -> Batch:
+def whole_clips(
+    clips: Sequence[Clip], side_px: int, *, use_pixels: bool = True, use_sound: bool = False
+) -> Batch:
     """Clips as they are, centre-cropped, in one batch."""
     examples = [
         Example(
             clip.name, clip.text,
             centre_crop(read_crops(clip.crops_path), side_px) if use_pixels and clip.crops_path else None,
             clip.points, clip.words, use_points=bool(np.isfinite(clip.points).any()),
+            sound=read_sound(clip) if use_sound and clip.sound_path else None,
         )
         for clip in clips
     ]

@@ -26,7 +26,7 @@ from lipread.devices import choose_device
 from lipread.errors import ConfigError, LipreadError, TrainingError
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import valid_frames
-from lipread.model.norm import freeze_batchnorm
+from lipread.model.norm import freeze_batchnorm, freeze_kept_batchnorm
 from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.dataset import Clip, TrainingBatches, divide_clips, load_clips, training_vocabulary
@@ -34,7 +34,7 @@ from lipread.training.evaluation import Evaluation, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
-from lipread.training.teachers import captured_output, consistency_loss, kept_in_words
+from lipread.training.teachers import agreement_loss, captured, consistency_loss, kept_in_words
 
 DRY_STEPS = 3
 
@@ -162,6 +162,7 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     network = state.network.train()
     for module in (network, state.pixel_words):
         freeze_batchnorm(module, config.freeze_batchnorm)
+    freeze_kept_batchnorm(network)
     rate = learning_rate(
         state.step, steps=config.steps, warmup_steps=config.warmup_steps,
         peak=config.learning_rate, final=config.final_learning_rate,
@@ -206,14 +207,19 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
     """CTC loss per symbol plus the weighted helping losses, (B,); at first those of the pixels alone."""
     network, use_pixels = state.network, batch.use_pixels
-    with autocast(config.precision, batch.points.device), captured_output(network.centre) as features:
+    with (
+        autocast(config.precision, batch.points.device),
+        captured(network.centre) as centred,
+        captured(network.fusion) as fused,
+    ):
         if state.step < config.frontend_steps and batch.crops is not None:
             valid = valid_frames(batch.lengths, batch.crops.shape[1])
             network.pixel_features(batch.crops[use_pixels], valid[use_pixels])
             losses = torch.zeros(len(batch.names), device=batch.points.device)
         else:
             states = network.encode(
-                batch.crops, batch.points, batch.lengths, use_pixels=use_pixels, use_points=batch.use_points
+                batch.crops, batch.points, batch.lengths, batch.sound,
+                use_pixels=use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
             )
             log_probs = network.ctc(states[-1][:, 1:])
             agree = consistency_loss(log_probs, batch.lengths, batch.twin) if config.consistency else None
@@ -224,9 +230,13 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
                 losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
-        if features:
-            taught = _pixel_losses(state, features[0], batch, config)
+        if centred and (config.shape_loss or config.pixel_word_loss):
+            taught = _pixel_losses(state, centred[0].output, batch, config)
             losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))
+        if fused and network.hears and config.agreement_loss:
+            streams, valid = fused[0].inputs
+            scores = network.agreement_scores(streams, batch.lengths, valid.shape[1])
+            losses = losses + config.agreement_loss * agreement_loss(scores, streams)
     return losses
 
 
@@ -245,16 +255,21 @@ def _pixel_losses(state: State, features: Tensor, batch: Batch, config: TrainCon
 def choose(
     state: State, choosing: dict[str, list[Clip]], alphabet: Alphabet, device: torch.device, config: TrainConfig
 ) -> dict[str, Evaluation]:
-    """Figures of the averaged weights on the clips that choose, with both streams."""
+    """Figures of the averaged weights on the clips that choose: from the lips, and what else the network knows."""
     kept = {key: value.clone() for key, value in state.network.state_dict().items()}
     state.network.load_state_dict(state.average.state)
     state.network.eval()
     with autocast(config.precision, device):
-        figures = {
-            name: evaluate(state.network, clips, alphabet, device, use_pixels=config.batch_pixels > 0)
-            for name, clips in choosing.items()
-            if any(clip.text for clip in clips)
-        }
+        figures: dict[str, Evaluation] = {}
+        for name, clips in choosing.items():
+            if not any(clip.text for clip in clips):
+                continue
+            figures[name] = evaluate(state.network, clips, alphabet, device, use_pixels=config.batch_pixels > 0)
+            heard = [clip for clip in clips if clip.sound_path]
+            if state.network.hears and heard:
+                alone = {"use_pixels": False, "use_points": False, "use_sound": True}
+                figures[f"{name}, sound"] = evaluate(state.network, heard, alphabet, device, **alone)
+                figures[f"{name}, both"] = evaluate(state.network, heard, alphabet, device, use_sound=True)
     state.network.load_state_dict(kept)
     return figures
 

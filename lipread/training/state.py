@@ -17,11 +17,13 @@ from torch.amp.grad_scaler import GradScaler
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint, load_weights
 from lipread.config import TrainConfig
-from lipread.errors import DataError
+from lipread.errors import ConfigError, DataError
 from lipread.files import written_whole
 from lipread.model.network import LipNetwork
 from lipread.training.schedule import WeightAverage, parameter_groups
 from lipread.training.teachers import FrameWords, LipShape, PixelWords
+
+SOUND_PARTS = ("audio.", "agreement.", "fusion.project.sound.", "fusion.absent.sound")
 
 
 @dataclass
@@ -54,10 +56,12 @@ def prepare_state(
     torch.manual_seed(config.seed)
     network = LipNetwork(config.network_config)
     if config.init:
-        load_weights(network, load_checkpoint(config.init).network.state_dict(), origin=str(config.init))
+        load_weights(network, grown(load_checkpoint(config.init).network, network), origin=str(config.init))
     network.to(device)
     if config.freeze_frontend:
         network.frontend.requires_grad_(False)
+    if config.learn:
+        keep_all_but(network, config.learn)
     encoder = config.network_config.encoder
     frame_words = FrameWords(encoder.hidden_size, len(vocabulary)).to(device)
     pixel_words = PixelWords(
@@ -71,6 +75,29 @@ def prepare_state(
     return State(
         network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary)
     )
+
+
+def grown(trained: LipNetwork, network: LipNetwork) -> dict[str, Tensor]:
+    """The weights of a trained network for one that hears as well: what belongs to sound starts anew, and the segments
+    with sound start as the one without."""
+    weights = trained.state_dict()
+    if network.hears and not trained.hears:
+        new = network.state_dict()
+        weights |= {key: value for key, value in new.items() if key.startswith(SOUND_PARTS) and key not in weights}
+        segments = weights["encoder.embeddings.token_type_embeddings.weight"].clone()
+        segments[1:] = segments[0]
+        weights["encoder.embeddings.token_type_embeddings.weight"] = segments
+    return weights
+
+
+def keep_all_but(network: LipNetwork, learn: tuple[str, ...]) -> None:
+    """Let only the weights learn whose names begin so. Raises: ConfigError: a beginning that no weight has."""
+    names = [name for name, _ in network.named_parameters()]
+    if unknown := [start for start in learn if not any(name.startswith(start) for name in names)]:
+        parts = ", ".join(name for name, _ in network.named_children())
+        raise ConfigError(f"learn: no weight's name begins with {', '.join(unknown)}; the parts are {parts}")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(learn))
 
 
 def save_state(state: State, path: Path) -> None:

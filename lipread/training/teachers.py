@@ -1,6 +1,7 @@
-"""Losses that only help to learn: the word of each frame, the lips' shape from the pixels, two views that agree.
+"""Losses that only help to learn: the word of each frame, the lips' shape from the pixels, two views that agree, and
+lips and sound that belong together.
 
-Shapes: B clips, T frames, N real frames, D features, P lip points, V symbols.
+Shapes: B clips, T frames, N real frames, D features, P lip points, V symbols, K offsets.
 Source: Yao et al. 2024, arXiv:2410.05101 (consistency of CTC between two views).
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -122,16 +124,38 @@ class LipShape(nn.Module):
         return (error * seen).sum(1) / seen.sum(1).clamp_min(1)
 
 
-@contextmanager
-def captured_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module gives out while the block runs."""
-    outputs: list[Tensor] = []
+def agreement_loss(scores: Tensor, streams: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """How sure it is not that lips and sound go together as they are: cross-entropy of the offset 0.
 
-    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        outputs.append(output)
+    Args:
+        scores: of each offset, (B, K).
+        streams: name -> features and where they belong, (B, T).
+    Returns: (B,), 0 for clips without lips or without sound.
+    """
+    there = {name: where.any(1) for name, (_, where) in streams.items()}
+    nowhere = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    both = there.get("sound", nowhere) & (there.get("pixels", nowhere) | there.get("points", nowhere))
+    middle = torch.full((len(scores),), scores.shape[1] // 2, device=scores.device)
+    return F.cross_entropy(scores.float(), middle, reduction="none") * both
+
+
+class Call(NamedTuple):
+    """What a module was given, and gave."""
+
+    inputs: tuple[Any, ...]
+    output: Tensor
+
+
+@contextmanager
+def captured(module: nn.Module) -> Iterator[list[Call]]:
+    """Collect a module's calls while the block runs."""
+    calls: list[Call] = []
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        calls.append(Call(inputs, output))
 
     handle = module.register_forward_hook(keep)
     try:
-        yield outputs
+        yield calls
     finally:
         handle.remove()
