@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lipread.cli_options import Device, Model, Quiet, Speaker, load_reader, parse_speaker, with_search
+from lipread.cli_options import Device, Model, Quiet, load_reader, parse_speaker, with_search
 from lipread.config import SearchConfig
 from lipread.errors import ConfigError
 
@@ -38,7 +38,14 @@ def transcribe_command(
     ] = "all",
     model: Model = "small",
     device: Device = "auto",
-    speaker: Speaker = "auto",
+    speaker: Annotated[
+        str,
+        typer.Option(
+            "--speaker",
+            "--speakers",
+            help="Whom to read: auto (whose lips move most), largest, all (each with a label), or 0, 1 .. from left.",
+        ),
+    ] = "auto",
     captioned: Annotated[bool, typer.Option("--captioned", help="Also write an mp4 with the words drawn in.")] = False,
     skip_existing: Annotated[
         bool | None,
@@ -66,6 +73,10 @@ def transcribe_command(
         bool, typer.Option("--watch", help="Go on with videos that appear or change, until Ctrl-C.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be read and written.")] = False,
+    live: Annotated[
+        bool | None,
+        typer.Option("--live/--no-live", help="Print what is said as it is read. [default: of one, on a terminal]"),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show words with times and confidence.")] = False,
     quiet: Quiet = False,
     *,
@@ -87,8 +98,11 @@ def transcribe_command(
         raise ConfigError("a time limit needs a worker process that can be ended; leave out --timeout or --workers 0")
     if engine not in ("local", "ray"):
         raise ConfigError(f"engine {engine!r} is not known; use local or ray")
-    if engine == "ray" and (watch or workers == 0):
-        raise ConfigError("a cluster takes a list that has an end, and has workers; leave out --watch and --workers 0")
+    if engine == "ray" and (watch or live or workers == 0):
+        raise ConfigError(
+            "a cluster takes a list that has an end, has workers, and tells of whole videos; leave out --watch, "
+            "--workers 0 and --live"
+        )
     folder = output_dir if is_url(output_dir) else Path(output_dir)
     recipe = Recipe(folder, chosen_formats(output_format), captioned, parse_speaker(speaker))
     options = search.model_dump(mode="json", exclude_unset=True)
@@ -106,7 +120,7 @@ def transcribe_command(
     with (
         record_in(folder) as record,
         _engine(asked, recipe, None if watch else len(jobs)) as way,
-        BatchDisplay(None if watch else len(jobs), verbose=verbose, quiet=quiet) as display,
+        BatchDisplay(None if watch else len(jobs), live=live, verbose=verbose, quiet=quiet) as display,
     ):
         inputs.record = record
         todo, finished = _followed(inputs, display.finished) if watch else (iter(jobs), display.finished)

@@ -67,19 +67,29 @@ class _Display:
 
 
 class BatchDisplay(_Display):
-    """Shows each video's text as soon as it is there; `videos` None: they come as they like."""
+    """Shows each video's text as soon as it is there.
 
-    def __init__(self, videos: int | None, *, verbose: bool = False, quiet: bool = False) -> None:
+    Args:
+        videos: how many; None: they come as they like.
+        live: shows each segment as soon as it is over; None: where that is of one video and on a terminal.
+        verbose: shows words with times and confidence.
+        quiet: shows nothing of all this.
+    """
+
+    def __init__(
+        self, videos: int | None, *, live: bool | None = None, verbose: bool = False, quiet: bool = False
+    ) -> None:
         super().__init__(videos or 0, quiet=quiet)
         self._verbose, self._quiet, self._endless = verbose, quiet, videos is None
-        self._live = videos == 1 and not quiet and out.is_terminal  # one video's text is shown as it is said
+        self._alone = videos == 1
+        self._live = (self._alone and out.is_terminal if live is None else live) and not quiet
         self._shares: dict[str, float] = {}  # how far the videos under way are
 
     def progress_of(self, job: Job, stage: str | Segment, share: float) -> None:
         """Take how far one of the videos under way is, or what was just said in it."""
         if isinstance(stage, Segment):
             if self._live:
-                _say(f"{stage.start_s:8.2f} s  {labelled(stage)}")
+                _say(f"{'' if self._alone else f'{job.source}: '}{stage.start_s:8.2f} s  {labelled(stage)}")
             return
         self._shares[job.name] = _READ_SHARE * share if stage == "video" else _READ_SHARE + (1 - _READ_SHARE) * share
         self._show()

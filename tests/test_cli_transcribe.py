@@ -123,6 +123,13 @@ def test_names_cannot_forge_lines_or_colours(
     assert json.loads((tmp_path / "out" / "fine\n\udcff 🎬.json").read_text())["source"] == str(good)
 
 
+@pytest.mark.parametrize("option", ["--speaker", "--speakers"])
+def test_everyone_is_read_under_either_spelling(option: str, reader: PretendReader, tmp_path: Path) -> None:
+    source = files(tmp_path / "in", a_mp4="fine")
+    assert transcribe(source, "-o", tmp_path / "out", "-f", "txt", option, "all") == 0
+    assert record_of(tmp_path / "out")[0]["options"]["speaker"] == "all"
+
+
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     film = wall(tmp_path / "wall.mp4")
     assert transcribe(film, "--timeout", "5") == 2

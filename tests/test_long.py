@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pysubs2
 import pytest
 
 import media
@@ -28,6 +30,7 @@ from lipread.reading import Reading
 from lipread.turns import Turns
 from lipread.values import Mouth, Segment, Transcript, Word
 from lipread.watch import Clock
+from shell import command
 from test_pipeline import teller
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,6 +118,22 @@ def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
         peaks.append(found["peak"])
     assert max(peaks) < PEAK_MB
     assert peaks[-1] - peaks[0] < 0.1 * peaks[0]
+
+
+@pytest.mark.slow
+def test_the_command_prints_what_is_said_while_it_reads(grid_dir: Path, tmp_path: Path) -> None:
+    videos = [clip.video for clip in read_manifest(grid_dir, split="val", limit=8) if clip.video]
+    film = joined_tool().join_videos(videos, tmp_path / "film.mp4")
+    options = ["--live", "-o", tmp_path / "out", "-f", "srt", "--device", "cpu", "--workers", "1"]
+    with subprocess.Popen(command("transcribe", film, *options), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert not (tmp_path / "out" / "film.srt").exists()  # it is still being read
+        rest = process.stdout.readlines()
+    said = [line for line in (first, *rest) if re.match(r" +[0-9.]+ s  \w", line)]
+    subtitles = pysubs2.load(str(tmp_path / "out" / "film.srt"))
+    assert [line.split(" s  ")[1].strip() for line in said] == [each.plaintext for each in subtitles]
+    assert len(said) >= len(videos) - 2
 
 
 @pytest.mark.slow

@@ -22,9 +22,9 @@ slow = pytest.mark.slow
 
 
 def test_what_does_not_go_with_a_cluster_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for options in (["--watch"], ["--workers", "0"]):
+    for options in (["--watch"], ["--workers", "0"], ["--live"]):
         assert cli.main(["transcribe", str(tmp_path), "--engine", "ray", *options]) == 2
-        assert "leave out --watch and --workers 0" in one_line(capsys.readouterr().err)
+        assert "leave out --watch, --workers 0 and --live" in one_line(capsys.readouterr().err)
     assert cli.main(["transcribe", str(tmp_path), "--engine", "spark"]) == 2
     assert "'spark' is not known" in one_line(capsys.readouterr().err)
 

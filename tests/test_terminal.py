@@ -70,3 +70,12 @@ def test_of_one_video_the_text_is_shown_as_it_is_said(
             display.progress_of(job, segment, 0.0)
         live = terminal and videos == 1 and not quiet
         assert ("    0.50 s  bin blue" in capsys.readouterr().out) == live
+
+
+def test_of_many_or_into_a_file_it_is_shown_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    job, segment = Job(Path("a/talk.mp4"), "talk"), TALK.segments[0]
+    expected = {1: "    0.50 s  bin blue\n", 2: "a/talk.mp4:     0.50 s  bin blue\n"}
+    for videos, live, quiet in ((1, True, False), (2, True, False), (1, False, False), (2, True, True)):
+        with BatchDisplay(videos, live=live, quiet=quiet) as display:
+            display.progress_of(job, segment, 0.0)
+        assert capsys.readouterr().out == (expected[videos] if live and not quiet else "")
