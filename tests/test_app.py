@@ -131,6 +131,8 @@ def test_errors_are_sentences_without_paths(client: Any, drawn: Path, tmp_path: 
     ("given", "said"),
     [
         ({"start": "abc"}, "Start (seconds): 'abc' is not a number"),
+        ({"start": 1e308}, "times are numbers from 0 to 1000000"),
+        ({"beam_size": 0}, "Beam size: 0 is not a number from 1 to 200"),
         ({"nbest": "many"}, "Other readings to keep: 'many' is not a whole number"),
         ({"decoder": ["beam"]}, "Decoder: ['beam'] is not one of automatic, greedy, beam, grammar"),
         ({"speaker": {"face": 1}}, "Speaker: {'face': 1} is not text or a number"),

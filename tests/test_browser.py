@@ -60,18 +60,20 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
-    """Opens pages; in the end nothing was asked of another address, and no script failed."""
+    """Opens pages, after the script `before`; in the end nothing was asked of another address, and no script failed."""
     contexts, elsewhere, failures = [], [], []
 
     def note(request: Any) -> None:
         if not request.url.startswith((server.url, "data:", "blob:")):
             elsewhere.append(request.url)
 
-    def opened(width: int = 1280, height: int = 900, **options: Any) -> Any:
+    def opened(width: int = 1280, height: int = 900, *, before: str = "", **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **options)
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
+        page.failures = failures
+        page.add_init_script(before)
         page.on("request", note)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(server.url)
@@ -214,7 +216,7 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     page = open_page()
     upload(page, long)
     page.click("#lr-read")
-    page.wait_for_selector("#lr-text >> text=/following the lips/")
+    page.wait_for_selector("#lr-text >> text=/Following the lips/")
     assert server.folders()
     page.click("#lr-cancel")
     page.wait_for_selector("text=Cancelled")
@@ -224,7 +226,7 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     assert read(page, drawn)  # and it goes on
     upload(page, long)
     page.click("#lr-read")
-    page.wait_for_selector("#lr-text >> text=/following the lips/")
+    page.wait_for_selector("#lr-text >> text=/Following the lips/")
     assert page.locator("#lr-words .lr-word").count() == 0  # nothing of the other video
     assert page.locator("#lr-file-srt").is_disabled()
     page.click("#lr-cancel")
@@ -232,7 +234,7 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     server.wait_until_idle(30)
     assert server.folders() == []  # though the pictures of the one before were being made
     page.click("#lr-read")
-    page.wait_for_selector("#lr-text >> text=/following the lips/")
+    page.wait_for_selector("#lr-text >> text=/Following the lips/")
     page.close()  # who leaves keeps nobody waiting
     server.wait_until_idle(15)
     assert server.folders() == []
@@ -282,14 +284,49 @@ def test_a_recording_is_read(open_page: Callable[..., Any]) -> None:
     page = open_page(permissions=["camera", "microphone"])
     page.get_by_role("button", name="Capture from camera").click()
     page.click("#lr-input >> text=Click to Access Webcam")
-    record = page.locator("#lr-input button[aria-label='start recording']")
+    record = page.get_by_role("button", name="start recording")
+    record.wait_for()
+    page.wait_for_timeout(1500)  # gradio shows the button before it has the camera
     record.click()
     page.wait_for_timeout(4000)
-    record.click()
+    page.get_by_role("button", name="stop recording").click()
     page.wait_for_function("document.querySelector('#lr-input video')?.duration < 60")  # Infinity, if it is not asked
+    assert page.evaluate("document.querySelector('#lr-input video').duration") > 3  # however slow the encoder was
     page.wait_for_function("document.querySelector('#lr-input video').currentTime === 0")
     page.click("#lr-read")
     page.wait_for_selector("#lr-notes >> text=/no face was found in any of the \\d+ frames/")  # of a test picture
+
+
+NO_DEVICE = "navigator.mediaDevices.getUserMedia = async wanted => { (window.asked ??= []).push(wanted.audio); REST }"
+
+
+def test_a_camera_that_may_not_be_used_is_told(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page(before=NO_DEVICE.replace("REST", "throw new DOMException('no', 'NotAllowedError')"))
+    page.get_by_role("button", name="Capture from camera").click()
+    page.click("#lr-input >> text=Click to Access Webcam")
+    page.wait_for_selector("#lr-input [role=status] >> text=/No camera .*upload a video/")
+    assert page.evaluate("asked") == [True, False]  # a camera without a microphone would do
+    audited(page)
+    page.get_by_role("button", name="Upload file").click()
+    page.wait_for_selector(".lr-camera", state="detached")
+    page.failures.clear()  # gradio lets the refusal through to the browser's log
+    upload(page, drawn)
+
+
+SHIFTS = """
+window.moved = 0;
+new PerformanceObserver(list => { for (const shift of list.getEntries()) window.moved += shift.value; })
+  .observe({type: 'layout-shift', buffered: true});
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_nothing_jumps_while_the_page_opens(open_page: Callable[..., Any], width: int, height: int) -> None:
+    page = open_page(width, height, before=SHIFTS)
+    page.wait_for_selector("#lr-examples button >> nth=2")
+    page.wait_for_timeout(1500)
+    assert page.locator("#lr-read").is_visible()
+    assert page.evaluate("moved") < 0.05  # Chromium's measure: share of the window that moved, times how far
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
@@ -404,10 +441,11 @@ def test_files_go_with_their_visitor(
     assert left == []
 
 
-@pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1920, 1080, "light"), (768, 800, "dark")])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(360, 740, "dark"), (1920, 1080, "light"), (768, 800, "dark")])
 def test_every_window(open_page: Callable[..., Any], drawn: Path, width: int, height: int, scheme: str) -> None:
     page = open_page(width, height, color_scheme=scheme)
     assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    assert page.get_by_role("tab").count() == 3  # none in a menu
     audited(page)
     read(page, drawn)
     for label in ("Advanced", "Only a part", "Other readings", "Why"):

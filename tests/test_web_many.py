@@ -13,7 +13,7 @@ import pytest
 import media
 from lipread.errors import DataError
 from lipread.web.limits import Cancelled, Limits
-from lipread.web.many import DONE, EMPTY, FAILED, HEADERS, Row, pack, read_many, unpack
+from lipread.web.many import DONE, EMPTY, FAILED, HEADERS, WAITING, Row, pack, read_many, unpack
 from test_pipeline import teller
 
 LIMITS = Limits(files=5, unpacked_mb=1)
@@ -43,10 +43,12 @@ def test_archives_cannot_lead_out_of_their_folder(tmp_path: Path) -> None:
 def test_only_videos_are_unpacked(tmp_path: Path) -> None:
     names = ("notes.txt", "__MACOSX/._talk.mp4", ".hidden.mp4", "talk.captioned.mp4", "d/")
     members = dict.fromkeys(names, b"x")
-    with pytest.raises(DataError, match=r"a\.zip holds no video"):
-        unpack([archive(tmp_path / "a.zip", members)], tmp_path / "in", LIMITS)
-    rows = unpack([archive(tmp_path / "b.zip", members | {"talk.mp4": b"y"})], tmp_path / "in", LIMITS)
-    assert [row.name for row in rows] == ["talk.mp4"]
+    none = archive(tmp_path / "a.zip", members)
+    one = archive(tmp_path / "b.zip", members | {"talk.mp4": b"y"})
+    empty, talk = unpack([none, one], tmp_path / "in", LIMITS)
+    assert (empty.name, empty.path, empty.state) == ("a.zip", None, FAILED)
+    assert "a.zip holds no video" in empty.text
+    assert (talk.name, talk.state) == ("talk.mp4", WAITING)
 
 
 def test_an_archive_that_unpacks_without_end_is_stopped(tmp_path: Path) -> None:
@@ -84,6 +86,13 @@ def test_damaged_and_locked_archives(tmp_path: Path) -> None:
     (cut_off,) = unpack([good], tmp_path / "in", LIMITS)
     assert (cut_off.path, cut_off.state) == (None, FAILED)
     assert "a.zip is no zip archive, or a damaged one" in cut_off.text
+    listed = archive(tmp_path / "c.zip", {"one.mp4": b"1"})
+    data = bytearray(listed.read_bytes())
+    data[data.index(b"PK\x01\x02")] = 0  # the list of members
+    listed.write_bytes(data)
+    (listless,) = unpack([listed], tmp_path / "in", LIMITS)
+    assert (listless.path, listless.state) == (None, FAILED)
+    assert "c.zip cannot be unpacked" in listless.text
     locked = archive(tmp_path / "b.zip", {"one.mp4": b"1"})
     data = bytearray(locked.read_bytes())
     at = data.index(b"PK\x01\x02")

@@ -21,7 +21,8 @@ FILE = {"path": "x.mp4", "meta": {"_type": "gradio.FileData"}}
     ("make", "good", "bad"),
     [
         (lambda: gr.Number(label="Start"), [None, 0, 1.5, -1], ["abc", "1.5", [1], True, {}, math.nan, math.inf]),
-        (lambda: gr.Slider(1, 9, step=1, label="Start"), [1, 2.0, 99], [None, 2.5, "2", [], False]),
+        (lambda: gr.Number(label="Start", minimum=0), [None, 0, 1e9], [-0.1, "1"]),
+        (lambda: gr.Slider(1, 9, step=1, label="Start"), [1, 2.0, 9], [None, 2.5, "2", [], False, 0, 10]),
         (lambda: gr.Slider(0, 1, step=0.1, label="Start"), [0.5], [None, "many"]),
         (lambda: gr.Checkbox(label="Start"), [True, False, None], ["yes", 1, {}]),
         (lambda: gr.Textbox(label="Start"), ["x", "", None, 2], [{}, ["x"]]),

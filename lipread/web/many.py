@@ -98,7 +98,9 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
     Archives that lead out of the folder cannot: what they call their files only names the outputs. What an archive
     says of its size is not believed; unpacking stops at the limit.
 
-    Raises: DataError: too many files, too much to unpack, or no video.
+    An archive that cannot be unpacked, or holds no video, is a row that failed; the others are read.
+
+    Raises: DataError: too many files, too much to unpack, or none.
     """
     rows: list[Row] = []
     left = limits.unpacked_mb * CHUNK
@@ -116,8 +118,8 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
 
 
 def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits: Limits) -> int:
-    """Unpack the videos of one archive -> bytes that may still be unpacked; a damaged video fails alone."""
-    found = 0
+    """Unpack the videos of one archive -> bytes that may still be unpacked; what cannot be unpacked fails alone."""
+    found, fault = 0, "holds no video; pack mp4, mov, webm, … files"
     try:
         with zipfile.ZipFile(archive) as bundle:
             for item in bundle.infolist():
@@ -140,10 +142,12 @@ def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits:
                         f"{archive.name} unpacks to more than the {limits.unpacked_mb} MB that are taken; send fewer "
                         "videos"
                     )
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{archive.name}: the archive cannot be unpacked ({error}); pack it again") from error
+    except OSError as error:
+        raise DataError(f"{archive.name}: the archive cannot be unpacked ({error.strerror or error})") from error
+    except DAMAGED as error:
+        found, fault = 0, f"cannot be unpacked ({error}); pack it again"
     if not found:
-        raise DataError(f"{archive.name} holds no video; pack mp4, mov, webm, … files")
+        rows.append(Row(archive.name, None, FAILED, f"{archive.name} {fault}"))
     return left
 
 

@@ -20,23 +20,62 @@ document.addEventListener("timeupdate", (event) => {
 
 // What this browser cannot play (avi, HEVC, ...) is read all the same: a word of that instead of gradio's error.
 const UNPLAYABLE = "This browser cannot play the file. If it is a video, it can be read all the same: press “Read the lips”. The film with captions will play.";
+const tellIn = (place, text, kind = "lr-unplayable") => {
+  const note = place.querySelector(`.${kind}`) ?? document.createElement("p");
+  note.className = kind;
+  note.setAttribute("role", "status");
+  note.textContent = text;
+  place.append(note);
+};
 document.addEventListener("error", (event) => {
   const place = event.target.matches?.("#lr-input video") && event.target.closest(".video-container");
   if (!place) return;
   event.stopPropagation();
-  if (place.querySelector(".lr-unplayable")) return;
-  const note = document.createElement("p");
-  note.className = "lr-unplayable";
-  note.setAttribute("role", "status");
-  note.textContent = UNPLAYABLE;
-  place.append(note);
+  if (!place.querySelector(".lr-unplayable")) tellIn(place, UNPLAYABLE);
 }, true);
 document.addEventListener("loadstart", (event) => {
   if (event.target.matches?.("#lr-input video")) event.target.closest(".video-container")?.querySelector(".lr-unplayable")?.remove();
 }, true);
 const clearNotes = () => {
-  for (const note of document.querySelectorAll(".lr-unplayable")) if (!note.parentElement.querySelector("video")) note.remove();
+  for (const note of document.querySelectorAll(".lr-unplayable, .lr-camera")) if (!note.parentElement.querySelector("video")) note.remove();
 };
+
+// Gradio packs a recording when Stop is pressed, without what the encoder still holds: on a slow computer all of it.
+// So the recorder is stopped first, and the press passed on when all has come.
+const RECORD = "#lr-input button:is([aria-label='start recording'], [aria-label='stop recording'])";
+let recorder = null;
+if (window.MediaRecorder) {
+  const start = MediaRecorder.prototype.start;
+  MediaRecorder.prototype.start = function (...options) { recorder = this; return start.apply(this, options); };
+}
+document.addEventListener("click", (event) => {
+  const button = recorder && event.target.closest?.(RECORD);
+  if (!button) return;
+  event.stopPropagation();
+  if (recorder.state === "inactive") return; // it was pressed already
+  recorder.addEventListener("stop", () => {
+    recorder.stop = () => {};
+    recorder = null;
+    button.click();
+  }, { once: true });
+  recorder.stop();
+}, true);
+
+// Where there is no microphone, or it is not allowed, the camera is enough; where there is no camera, the page says so.
+const devices = navigator.mediaDevices;
+if (devices) {
+  const ask = devices.getUserMedia.bind(devices);
+  devices.getUserMedia = async (wanted) => {
+    const place = document.querySelector("#lr-input .video-container");
+    place?.querySelector(".lr-camera")?.remove();
+    try {
+      return await ask(wanted).catch((error) => { if (wanted.audio) return ask({ ...wanted, audio: false }); throw error; });
+    } catch (error) {
+      if (place) tellIn(place, `No camera (${error.name}). Connect one and allow it in the browser, or upload a video.`, "lr-camera");
+      throw error;
+    }
+  };
+}
 
 // Recordings do not state how long they are; the player finds out when it is sent behind their end.
 document.addEventListener("loadedmetadata", (event) => {
@@ -65,7 +104,12 @@ const captionOf = (element) => {
 };
 const nameThings = () => {
   for (const film of document.querySelectorAll("video:not([aria-label])")) film.setAttribute("aria-label", captionOf(film) || "Video");
+  for (const button of document.querySelectorAll(RECORD)) {
+    const name = button.querySelector("[title='stop recording']") ? "stop recording" : "start recording";
+    if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
+  }
   for (const image of document.querySelectorAll(".lr-picture img")) {
+    image.loading = "eager"; // else what stands below them moves when one scrolls there
     if (!image.alt) image.alt = captionOf(image);
     const button = image.closest("button");
     if (button && !button.getAttribute("aria-label")) button.setAttribute("aria-label", captionOf(image));

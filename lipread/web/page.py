@@ -15,6 +15,7 @@ from lipread.web.about import about_markdown, api_markdown
 from lipread.web.handlers import ALL_HEADS, Handlers
 from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, NO_LM, TUNED, Service, grammars, lms
 from lipread.web.timeline import table_html, text_html
+from lipread.web.trim import LATEST_S
 from lipread.web.visitors import Belongings, Page
 
 HERE = Path(__file__).parent
@@ -96,9 +97,11 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
             with gr.Row():
                 read = gr.Button("Read the lips", variant="primary", elem_id="lr-read")
                 cancel = gr.Button("Cancel", variant="secondary", elem_id="lr-cancel")
-            with gr.Accordion("Only a part of the video", open=False), gr.Row():
-                start = gr.Number(0, label="Start (seconds)", minimum=0, step=0.1, min_width=120)
-                end = gr.Number(0, label="End (seconds)", info="0: to its end", minimum=0, step=0.1, min_width=120)
+            with gr.Accordion("Only a part of the video", open=False, elem_id="lr-part"), gr.Row():
+                start = gr.Number(0, label="Start (seconds)", minimum=0, maximum=LATEST_S, step=0.1, min_width=120)
+                end = gr.Number(
+                    0, label="End (seconds)", info="0: to its end", minimum=0, maximum=LATEST_S, step=0.1, min_width=120
+                )
             options = _advanced()
         with gr.Column(scale=1, min_width=320):
             text = gr.HTML(text_html(""), elem_id="lr-text")
@@ -146,7 +149,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
 
 def _advanced() -> Components:
     """How the text is found: in the order of the fields of `Options`."""
-    with gr.Accordion("Advanced", open=False):
+    with gr.Accordion("Advanced", open=False, elem_id="lr-advanced"):
         decoder = gr.Dropdown(
             list(DECODERS), value=DECODERS[0], label="Decoder",
             info="automatic: the likeliest symbols, or a beam where a language model is chosen",

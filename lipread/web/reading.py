@@ -124,7 +124,7 @@ def _stage(stage: str, share: float) -> tuple[float, str]:
     if stage == "cut":
         return 0.1 * share, "Cutting out the part to read"
     if stage == "video":
-        return VIDEO_SHARE * share, "Finding the face and following the lips"
+        return VIDEO_SHARE * share, "Following the lips"
     return VIDEO_SHARE + (1 - VIDEO_SHARE) * share, "Reading the lips"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lipread.pipeline import Progress
 
-SHORTEST_S = 0.2
+SHORTEST_S, LATEST_S = 0.2, 1e6
 
 
 def part_wanted(start_s: float | None, end_s: float | None) -> tuple[float, float | None] | None:
@@ -29,8 +29,10 @@ def part_wanted(start_s: float | None, end_s: float | None) -> tuple[float, floa
     Raises: ConfigError: the times make no part.
     """
     start, end = float(start_s or 0.0), float(end_s or 0.0)
-    if not (math.isfinite(start) and math.isfinite(end)) or start < 0 or end < 0:
-        raise ConfigError(f"start {start:g} s and end {end:g} s: times are numbers from 0 on; empty the fields")
+    if not (0 <= start <= LATEST_S and 0 <= end <= LATEST_S):
+        raise ConfigError(
+            f"start {start:g} s and end {end:g} s: times are numbers from 0 to {LATEST_S:.0f}; empty the fields"
+        )
     if end and end - start < SHORTEST_S:
         raise ConfigError(
             f"the end, {end:g} s, must be at least {SHORTEST_S} s after the start, {start:g} s; 0 is the video's end"

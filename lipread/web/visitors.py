@@ -57,6 +57,9 @@ def check_value(component: Any, value: Any) -> None:
         whole = isinstance(component, gr.Slider) and component.step == 1
         if not (value is None and isinstance(component, gr.Number)) and not is_number(value, whole=whole):
             wanted = f"a {'whole ' if whole else ''}number"
+        elif value is not None:
+            least, most = bounds(component)
+            wanted = "" if least <= value <= most else f"a number from {least:g} to {most:g}"
     elif isinstance(component, gr.Checkbox):
         wanted = "" if value is None or isinstance(value, bool) else "true or false"
     elif isinstance(component, (gr.Textbox, gr.Dropdown)):
@@ -75,6 +78,12 @@ def check_value(component: Any, value: Any) -> None:
             f"{component.label}: {shown if len(shown) <= 80 else shown[:80] + '…'} is not {wanted}",
             print_exception=False,
         )
+
+
+def bounds(component: Any) -> tuple[float, float]:
+    """Least and most that a field of numbers takes."""
+    least, most = component.minimum, component.maximum
+    return -math.inf if least is None else least, math.inf if most is None else most
 
 
 def is_number(value: Any, *, whole: bool = False) -> bool:
