@@ -1,0 +1,161 @@
+"""A person's mouth -> the encoder's states, frame by frame: what search, clustering and synchronisation build on.
+
+Shapes: T frames at 25 Hz, D features.
+
+A track that is longer than the network reads at once goes through it in windows that overlap; of what two of them
+share, each gives the half that is its own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lipread.errors import ConfigError, NoFaceError
+from lipread.files import PathLike, written_whole
+from lipread.pieces import SHARED_FRAMES, WINDOW_FRAMES
+from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
+
+if TYPE_CHECKING:
+    from lipread.model.network import LipNetwork
+    from lipread.pipeline import LipReader
+    from lipread.watch import Progress
+
+FORMAT = "lipread-features-1"
+SUFFIX = ".features.safetensors"
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the encoder makes of one person's lips.
+
+    Attributes:
+        states: of one layer, float32, shape (T, D).
+        times: of the frames, seconds from the start of the video, float64, shape (T,).
+        present: whether each frame has a face; where none is near, its state tells nothing; bool, shape (T,).
+        layer: 0 the embeddings, then after each layer of the encoder.
+        model: name of the checkpoint.
+        source: the file name as it was given.
+        warnings: sentences about the video.
+    """
+
+    states: Array
+    times: Array
+    present: Array
+    layer: int
+    model: str
+    source: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Window(NamedTuple):
+    """Frames first..last - 1 go through the network together; of these, start..end - 1 count."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+def video_features(
+    reader: LipReader, path: PathLike, *, layer: int | None = None, speaker: str | int = "auto",
+    progress: Progress | None = None,
+) -> Features:
+    """Features of whoever is read in a video file.
+
+    Args:
+        reader: a model, as `load_model` gives it.
+        path: any container that FFmpeg reads.
+        layer: 0 the embeddings, 1 after the first layer of the encoder, ...; None: after the last one.
+        speaker: whom to look at: "auto", "largest", or a number from 0, counted from left to right.
+        progress: is told how far each stage is.
+    Raises: VideoError: the file cannot be read as a video. NoFaceError: no face, or none of that number, was found.
+        ConfigError: the encoder has no such layer.
+    """
+    from lipread.pipeline import watch_mouth
+
+    chosen = chosen_layer(reader.network, layer)
+    watched = watch_mouth(path, speaker=speaker, max_faces=reader.max_faces, progress=progress)
+    track, name = watched.track, os.fspath(path)
+    if not watched.faces:
+        raise NoFaceError(f"{name}: no face was found, so there are no lips to describe; use a video that shows a face")
+    states = track_states(reader.network, track, chosen, progress=progress)
+    times = track.start_s + np.arange(len(track.present)) / FRAME_RATE_HZ
+    return Features(states, times, track.present, chosen, reader.checkpoint.name, name, watched.warnings)
+
+
+def chosen_layer(network: LipNetwork, layer: int | None) -> int:
+    """The layer that is meant; None: the last one. Raises: ConfigError: the encoder has no such layer."""
+    layers = network.config.encoder.num_hidden_layers
+    if layer is not None and not 0 <= layer <= layers:
+        raise ConfigError(f"layer={layer} is not in this model; take 0 (the embeddings) to {layers} (the last layer)")
+    return layers if layer is None else layer
+
+
+def track_states(
+    network: LipNetwork, track: MouthTrack, layer: int, *, progress: Progress | None = None
+) -> Array:
+    """States of a layer for every frame of a mouth track, however long, float32, (T, D)."""
+    import torch
+
+    from lipread.mouth import centre_crop
+
+    device, side_px = network.cls.device, network.config.frontend.crop_side_px
+    states = np.zeros((len(track.present), network.config.encoder.hidden_size), np.float32)
+    for window in windows(len(states), min(WINDOW_FRAMES, network.max_frames)):
+        frames = slice(window.first, window.last)
+        crops = torch.from_numpy(centre_crop(track.crops[frames], side_px)[None])  # (1, T, 88, 88)
+        points = torch.from_numpy(track.points[frames][None])  # (1, T, 9, 2)
+        with torch.inference_mode():
+            found = network.encode(
+                crops.to(device), points.to(device), torch.tensor([window.last - window.first], device=device)
+            )[layer][0, 1:].float().cpu().numpy()  # (T, D), without [CLS]
+        states[window.start : window.end] = found[window.start - window.first : window.end - window.first]
+        if progress:
+            progress("network", window.end / len(states))
+    return states
+
+
+def windows(frames: int, longest: int) -> list[Window]:
+    """Windows of `longest` frames that share `SHARED_FRAMES` or more and are joined in the middle of what they share.
+
+    The last one ends with the last frame, so that none is short where there is more to see.
+    """
+    if frames <= longest:
+        return [Window(0, frames, 0, frames)] if frames else []
+    step = longest - min(SHARED_FRAMES, longest - 1)
+    firsts = [*range(0, frames - longest, step), frames - longest]
+    joints = [0, *((one + longest + two) // 2 for one, two in pairwise(firsts)), frames]
+    return [
+        Window(first, first + longest, start, end)
+        for first, start, end in zip(firsts, joints[:-1], joints[1:], strict=True)
+    ]
+
+
+def write_features(path: PathLike, features: Features, *, half: bool = False) -> None:
+    """Write a safetensors file whole or not at all: tensors `states`, `times` and `present`, the rest as metadata.
+
+    Args:
+        half: states as float16, half the size.
+    Raises: OutputError: it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    tensors = {
+        "states": np.ascontiguousarray(features.states, np.float16 if half else np.float32),
+        "times": features.times,
+        "present": features.present,
+    }
+    metadata = {
+        "format": FORMAT,
+        "model": features.model,
+        "layer": str(features.layer),
+        "source": features.source.encode("utf-8", "backslashreplace").decode(),  # names may hold bytes that are no text
+        "frame_rate_hz": str(FRAME_RATE_HZ),
+    }
+    with written_whole(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
