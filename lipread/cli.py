@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from lipread import __version__
+from lipread.cli_features import features_command
 from lipread.cli_lm import lm_app
 from lipread.cli_measure import adapt_command, bench_command, calibrate_command, compare_command, evaluate_command
 from lipread.cli_options import Device, Model, Speaker, load_reader, parse_speaker, with_search
@@ -40,6 +41,7 @@ app.command("evaluate")(evaluate_command)
 app.command("compare")(compare_command)
 app.command("calibrate")(calibrate_command)
 app.command("adapt")(adapt_command)
+app.command("features")(features_command)
 app.command("bench")(bench_command)
 
 
