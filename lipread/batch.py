@@ -23,6 +23,7 @@ from lipread.values import Segment, Transcript
 from lipread.workers import Later
 
 if TYPE_CHECKING:
+    from lipread.hearing import Modality
     from lipread.pipeline import LipReader, Progress
 
 
@@ -34,13 +35,14 @@ class Recipe:
         folder: where to write; str: a URL.
         formats: keys of `WRITERS`.
         captioned: also write NAME.captioned.mp4.
-        speaker: as `LipReader.transcribe`.
+        speaker, modality: as `LipReader.transcribe`.
     """
 
     folder: Path | str
     formats: tuple[str, ...] = USUAL_FORMATS
     captioned: bool = False
     speaker: str | int = "auto"
+    modality: Modality = "auto"
 
     def outputs(self, name: str) -> list[Path | str]:
         """The files that are written for a job of this name."""
@@ -55,7 +57,8 @@ class Recipe:
     def options(self, search: Mapping[str, Any]) -> dict[str, Any]:
         """Options that change the outputs, as the record has them."""
         given = {key: option_identity(value) for key, value in search.items()}
-        return {"formats": list(self.formats), "captioned": self.captioned, "speaker": self.speaker, **given}
+        own = {"captioned": self.captioned, "speaker": self.speaker, "modality": self.modality}
+        return {"formats": list(self.formats), **own, **given}
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class BatchReport:
             self.done += bool(outcome.transcript.text)
             self.empty += not outcome.transcript.text
             self.video_s += outcome.transcript.duration_s
-            if outcome.transcript.face_share == 0.0:
+            if nobody_there(outcome.transcript):
                 self.faceless += 1
                 self.failures.append(Failure(str(job.source), f"{job.source}: {outcome.transcript.reason}"))
 
@@ -218,7 +221,9 @@ def read_one(
     began_s = time.monotonic()
     try:
         with at_hand(job.source) as path, written_to(recipe.folder) as folder:
-            transcript = reader.transcribe(path, speaker=recipe.speaker, progress=progress, heard=heard)
+            transcript = reader.transcribe(
+                path, speaker=recipe.speaker, modality=recipe.modality, progress=progress, heard=heard
+            )
             transcript = replace(transcript, source=str(job.source))
             write_outputs(transcript, folder, job.name, recipe.formats)
             if recipe.captioned:
@@ -230,6 +235,11 @@ def read_one(
         return failure(job, str(error))
     except Exception as error:  # a fault of ours in one file must not lose the others
         return failure(job, f"unexpected {type(error).__name__}: {error}; please report this with the file")
+
+
+def nobody_there(transcript: Transcript) -> bool:
+    """Whether there was neither a face nor, from the sound, a word."""
+    return transcript.face_share == 0.0 and not transcript.text
 
 
 def failure(job: Job, message: str) -> Failure:

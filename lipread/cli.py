@@ -20,6 +20,7 @@ from lipread.cli_lm import lm_app
 from lipread.cli_measure import adapt_command, bench_command, calibrate_command, compare_command, evaluate_command
 from lipread.cli_options import Device, Model, Speaker, load_reader, parse_speaker, with_search
 from lipread.cli_prepare import prepare_app
+from lipread.cli_sound import noise_command, sync_command
 from lipread.cli_transcribe import transcribe_command
 from lipread.config import SearchConfig
 from lipread.errors import LipreadError
@@ -43,6 +44,8 @@ app.command("calibrate")(calibrate_command)
 app.command("adapt")(adapt_command)
 app.command("features")(features_command)
 app.command("bench")(bench_command)
+app.command("sync")(sync_command)
+app.command("noise")(noise_command)
 
 
 @app.callback(invoke_without_command=True)

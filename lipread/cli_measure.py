@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lipread.cli_options import Device, Model, Quiet, Speaker, load_reader, parse_speaker, with_search
+from lipread.cli_options import (
+    Device,
+    ModalityOption,
+    Model,
+    Quiet,
+    Speaker,
+    load_reader,
+    parse_modality,
+    parse_speaker,
+    with_search,
+)
 from lipread.config import SearchConfig
 from lipread.errors import ConfigError
 
@@ -28,6 +38,7 @@ def evaluate_command(
         int, typer.Option(min=0, help="Fit the model to so many clips of a speaker at once, then read these; 0: never.")
     ] = 0,
     adapt_steps: Annotated[int, typer.Option(min=0, help="As the steps of `lipread adapt`.")] = 0,
+    modality: ModalityOption = "auto",
     plot: Annotated[Path | None, typer.Option(help="Also draw how far confidences can be trusted, a .png.")] = None,
     quiet: Quiet = False,
     *,
@@ -56,7 +67,10 @@ def evaluate_command(
             chosen = draw_clips(drawn, scratch)
         reader = load_reader(model, device, search)
         with ClipDisplay(len(chosen), quiet=quiet) as display:
-            result = evaluate(reader, chosen, adapt=adapt, adapt_steps=adapt_steps, finished=display.finished)
+            result = evaluate(
+                reader, chosen, modality=parse_modality(modality), adapt=adapt, adapt_steps=adapt_steps,
+                finished=display.finished,
+            )
     if json_file is not None:
         write_text(json_file, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
     show_evaluation(result)

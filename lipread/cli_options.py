@@ -7,18 +7,29 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from lipread.config import SearchConfig, make_config
 from lipread.errors import missing_libraries_named
 
+if TYPE_CHECKING:
+    from lipread.hearing import Modality
+
 Model = Annotated[str, typer.Option(help="Bundled name, or path of a .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Speaker = Annotated[
     str,
     typer.Option(help="Whom to read: auto (whose lips move most), largest, all (each apart), or 0, 1 .. from left."),
+]
+ModalityOption = Annotated[
+    str,
+    typer.Option(
+        "--modality",
+        help="Read from: video (the lips alone), audio, both, or auto (both where the sound goes with the lips, sound "
+        "alone where no face is seen).",
+    ),
 ]
 ALL_CORES = os.cpu_count() or 1
 Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
@@ -78,6 +89,14 @@ def parse_speaker(text: str) -> str | int:
     speaker = int(text) if text.lstrip("-").isdecimal() else text
     check_speaker(speaker)
     return speaker
+
+
+def parse_modality(text: str) -> Modality:
+    """The value of --modality. Raises: ConfigError: it is none of them."""
+    from lipread.hearing import check_modality
+
+    check_modality(text)
+    return cast("Modality", text)
 
 
 def load_reader(model: str, device: str, search: SearchConfig | None = None) -> Any:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lipread.cli_options import Device, Model, Quiet, load_reader, parse_speaker, with_search
+from lipread.cli_options import (
+    Device,
+    ModalityOption,
+    Model,
+    Quiet,
+    load_reader,
+    parse_modality,
+    parse_speaker,
+    with_search,
+)
 from lipread.config import SearchConfig
 from lipread.errors import ConfigError
 
@@ -46,6 +55,7 @@ def transcribe_command(
             help="Whom to read: auto (whose lips move most), largest, all (each with a label), or 0, 1 .. from left.",
         ),
     ] = "auto",
+    modality: ModalityOption = "auto",
     captioned: Annotated[bool, typer.Option("--captioned", help="Also write an mp4 with the words drawn in.")] = False,
     skip_existing: Annotated[
         bool | None,
@@ -104,7 +114,7 @@ def transcribe_command(
             "--workers 0 and --live"
         )
     folder = output_dir if is_url(output_dir) else Path(output_dir)
-    recipe = Recipe(folder, chosen_formats(output_format), captioned, parse_speaker(speaker))
+    recipe = Recipe(folder, chosen_formats(output_format), captioned, parse_speaker(speaker), parse_modality(modality))
     options = search.model_dump(mode="json", exclude_unset=True)
     with record_in(folder, read_only=True) as record:  # before anything is made: is there something to do?
         inputs = _Inputs(paths or [], listed, record)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 
-from lipread.errors import OutputError, VideoError
+from lipread.errors import NoPictureError, OutputError, VideoError
 from lipread.files import PathLike, written_whole
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ def picture_stream(container: InputContainer, name: str) -> VideoStream:
             if container.streams.video and container.streams.audio
             else ("a cover image" if container.streams.video else "sound" if container.streams.audio else "other data")
         )
-        raise VideoError(f"{name} has no picture to read lips from, only {found}; give a video that shows the speaker.")
+        raise NoPictureError(
+            f"{name} has no picture to read lips from, only {found}; give a video that shows the speaker."
+        )
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
         raise VideoError(f"{name} has a picture in a format that FFmpeg cannot decode; convert it to H.264 mp4.")

@@ -51,5 +51,5 @@ def run_demo(
         out.print(f"drawn video:   {video.resolve()}", markup=False)
     out.print(f"with captions: {film.resolve()}", markup=False)
     out.print(f"subtitles:     {next(path for path in written if path.suffix == '.srt').resolve()}", markup=False)
-    if transcript.face_share == 0.0:
+    if transcript.face_share == 0.0 and not transcript.text:
         raise NoFaceError(f"{video}: {transcript.reason}; use a video that shows a face")

@@ -20,6 +20,14 @@ class VideoError(LipreadError):
     """A file cannot be read as a video."""
 
 
+class NoPictureError(VideoError):
+    """A file has no picture; it may have sound."""
+
+
+class NoSoundError(LipreadError):
+    """Sound was asked for, and there is none."""
+
+
 class NoFaceError(LipreadError):
     """No face, or not the face that was asked for, could be found."""
 

@@ -22,6 +22,7 @@ from lipread.values import LIP_POINTS, MouthTrack, Transcript
 
 if TYPE_CHECKING:
     from lipread.files import PathLike
+    from lipread.hearing import Modality
     from lipread.pipeline import LipReader
 
 NEEDED_COLUMNS = ("clip", "speaker", "text")
@@ -101,6 +102,7 @@ def evaluate(
     reader: LipReader,
     clips: Sequence[EvalClip],
     *,
+    modality: Modality = "auto",
     seed: int = 0,
     adapt: int = 0,
     adapt_steps: int = 0,
@@ -111,6 +113,7 @@ def evaluate(
     Args:
         reader: what is judged.
         clips: as `read_manifest` gives them.
+        modality: as `LipReader.transcribe`.
         seed: of the bootstrap.
         adapt: fit the model to so many clips of one speaker, without their words, before these are read; 0: never.
         adapt_steps: as `training.adapt.adapted` takes them.
@@ -123,7 +126,7 @@ def evaluate(
     readers = _adapted_readers(reader, clips, adapt, adapt_steps) if adapt else iter([reader] * len(clips))
     for clip, reference, own in zip(clips, references, readers, strict=True):
         try:
-            transcript: Transcript | None = _read(own, clip)
+            transcript: Transcript | None = _read(own, clip, modality)
             problem = transcript.reason if transcript else None
         except LipreadError as error:
             transcript, problem = None, str(error)
@@ -143,8 +146,8 @@ def evaluate(
         if finished:
             finished(result)
     return summarise(
-        results, model=reader.checkpoint.name, search=reader.search.name, way=_way(clips), stage_s=dict(stage_s),
-        seed=seed,
+        results, model=reader.checkpoint.name, search=reader.search.name, way=_way(clips, modality),
+        stage_s=dict(stage_s), seed=seed,
     )
 
 
@@ -241,8 +244,8 @@ def _has_crops(row: Mapping[str, str]) -> bool:
     return "crops" in (row.get("streams") or "crops").split(",")
 
 
-def _way(clips: Sequence[EvalClip]) -> str:
-    return "prepared crops" if clips and clips[0].prepared else "video file to text"
+def _way(clips: Sequence[EvalClip], modality: Modality) -> str:
+    return "prepared crops" if clips and clips[0].prepared else f"video file to text, modality {modality}"
 
 
 def _adapted_readers(
@@ -279,9 +282,11 @@ def _adapted_reader(reader: LipReader, clips: Sequence[EvalClip], steps: int) ->
     return LipReader(checkpoint, search=reader.search, max_faces=reader.max_faces)
 
 
-def _read(reader: LipReader, clip: EvalClip) -> Transcript:
+def _read(reader: LipReader, clip: EvalClip, modality: Modality) -> Transcript:
     if clip.video is not None:
-        return reader.transcribe(clip.video)
+        return reader.transcribe(clip.video, modality=modality)
+    if modality in ("audio", "both"):
+        raise ConfigError("prepared crops are read from the lips; give the videos to read their sound as well")
     return reader.read_track(mouth_track(clip))
 
 

@@ -171,6 +171,8 @@ def as_json(transcript: Transcript) -> dict[str, Any]:
         "nbest": [_hypothesis_json(each) for each in transcript.nbest],
         "model": transcript.model,
         "search": transcript.search,
+        "modality": transcript.modality,
+        "sound_late": None if transcript.sound_late_s is None else round(transcript.sound_late_s, 3),
         "source": transcript.source,
         "stage_seconds": {stage: round(seconds, 4) for stage, seconds in transcript.stage_s.items()},
     }
@@ -183,6 +185,8 @@ def _segment_json(number: int, segment: Segment) -> dict[str, Any]:
         "end": round(segment.end_s, 3),
         "text": segment.text,
         "speaker": segment.speaker,
+        "modality": segment.modality,
+        "why": segment.why,
         "confidence": round(segment.confidence, 4),
         "words": [
             {

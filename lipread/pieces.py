@@ -9,6 +9,7 @@ and then the pieces overlap, and of what they share each gives the half that is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +47,14 @@ class Piece:
 
 
 class Pieces:
-    """Cuts looks at one person after the other into pieces: another face, or a gap in time, begins a new one."""
+    """Cuts looks at one person after the other into pieces: another face, or a gap in time, begins a new one.
 
-    def __init__(self) -> None:
+    Args:
+        still: looks -> how far from still it is at each frame, (T,), up to `PAUSE_SPREAD` in pauses; None: `stillness`.
+    """
+
+    def __init__(self, still: Callable[[list[Look]], Array] | None = None) -> None:
+        self._still = still or stillness
         self._looks: list[Look] = []
         self._start = 0  # the looks before it were given out, and are only there to be looked at
 
@@ -74,7 +80,7 @@ class Pieces:
 
     def _cut(self) -> Piece:
         """Give out the frames up to the best place to cut."""
-        still = stillness(self._looks)
+        still = self._still(self._looks)
         first, last = self._start + LEAST_FRAMES, min(WINDOW_FRAMES, len(self._looks) - LAST_FRAMES)
         cut = last - int(np.argmin(still[first : last + 1][::-1]))  # the last of several that are as good
         around = 0

@@ -1,6 +1,7 @@
 """Video file -> transcript: the whole way, from top to bottom, in a stream: memory is flat however long the video is.
 
     `Watch`    pictures -> meshes -> faces that keep their names -> mouths -> looks at whoever is to be read
+    `Ears`     sound -> in step with the lips, where it goes with them
     `Reading`  looks -> pieces, cut where the lips pause -> log-probabilities -> utterances -> words -> segments
 
 Shapes: T frames at 25 Hz, V symbols.
@@ -18,8 +19,9 @@ import numpy as np
 
 from lipread.decoding.search import Search
 from lipread.devices import choose_device
-from lipread.errors import ConfigError
+from lipread.errors import ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
+from lipread.hearing import Choice, Ears, Modality, SoundStream, check_modality, looks_at_sound
 from lipread.pieces import Piece, Pieces
 from lipread.reading import Reading, Seen
 from lipread.speaking import SETTLE_FRAMES, reason_for_silence, sight_warnings
@@ -32,6 +34,8 @@ from lipread.watch import Watched as Watched
 from lipread.watch import watch_mouth as watch_mouth
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lipread.checkpoint import Checkpoint
 
 DEFAULT_MODEL = "small"
@@ -62,6 +66,8 @@ class LipReader:
         path: PathLike,
         *,
         speaker: str | int = "auto",
+        modality: Modality = "auto",
+        sound: SoundStream | None = None,
         progress: Progress | None = None,
         heard: Callable[[Segment], None] | None = None,
     ) -> Transcript:
@@ -71,12 +77,16 @@ class LipReader:
             path: any container that FFmpeg reads.
             speaker: whom to read where there are several faces: "auto" (at every moment whose lips move most),
                 "largest", a number from 0, counted from left to right, or "all" (everyone, with a label).
+            modality: "video" (the lips alone), "audio", "both", or "auto": both where the model hears and the sound
+                goes with the lips, sound alone where no face is seen at all.
+            sound: instead of the file's own.
             progress: is told how far each stage is.
             heard: is told each segment as soon as it is over, while the video is still being read.
         Returns: the transcript; where no words are seen its text is empty and `reason` says why.
         Raises: VideoError: the file cannot be read as a video. NoFaceError: there is no face of that number.
+            NoSoundError: sound was asked for, and there is none. ConfigError: the model does not hear.
         """
-        segments = self.segments(path, speaker=speaker, progress=progress)
+        segments = self.segments(path, speaker=speaker, modality=modality, sound=sound, progress=progress)
         while True:
             try:
                 segment = next(segments)
@@ -87,11 +97,21 @@ class LipReader:
                 heard(segment)
 
     def segments(
-        self, path: PathLike, *, speaker: str | int = "auto", progress: Progress | None = None
+        self, path: PathLike, *, speaker: str | int = "auto", modality: Modality = "auto",
+        sound: SoundStream | None = None, progress: Progress | None = None,
     ) -> Generator[Segment, None, Transcript]:
         """As `transcribe`, segment by segment as they are said; the transcript is the generator's return value."""
-        clock = Clock()
-        watch = Watch(path, speaker=speaker, max_faces=self.max_faces, clock=clock, progress=progress)
+        clock, warnings = Clock(), list[str]()
+        sound = self._sound(path, modality, sound, warnings)
+        if modality == "audio" and sound:
+            return (yield from self._listened(path, sound, clock, tuple(warnings)))
+        try:
+            watch = Watch(path, speaker=speaker, max_faces=self.max_faces, clock=clock, progress=progress)
+        except NoPictureError:
+            if modality != "auto" or sound is None:
+                raise
+            why = "there is no picture"
+            return (yield from self._listened(path, sound, clock, tuple(warnings), why))
         readings: dict[int | None, Reading] = {}
         seen = Seen()
         for look in watch:
@@ -101,20 +121,64 @@ class LipReader:
                 continue  # seen for a moment only
             if whose not in readings:
                 label = f"Speaker {len(readings) + 1}" if speaker == "all" else None
-                readings[whose] = Reading(self, clock, speaker=label)
+                ears = Ears(self.network, sound, modality) if sound else None
+                readings[whose] = Reading(self, clock, speaker=label, ears=ears)
             yield from readings[whose].push(look)
         for reading in readings.values():
             yield from reading.end()
         if progress:
             progress("network", 1.0)
+        if modality == "auto" and sound and not seen.present.any():  # so nothing was listened to yet
+            told = watch.warnings + tuple(warnings)
+            return (yield from self._listened(path, sound, clock, told, "no face is seen"))
         transcript = self._transcript(list(readings.values()), seen, clock)
-        return replace(transcript, warnings=watch.warnings + transcript.warnings, source=os.fspath(path))
+        told = watch.warnings + transcript.warnings + tuple(warnings)
+        return replace(transcript, warnings=told, source=os.fspath(path))
+
+    def _sound(
+        self, path: PathLike, modality: Modality, given: SoundStream | None, warnings: list[str]
+    ) -> SoundStream | None:
+        """What to listen to; None: nothing. Raises: as `transcribe`."""
+        check_modality(modality)
+        if not self.network.hears and modality in ("audio", "both"):
+            raise ConfigError(
+                f"model {self.checkpoint.name!r} reads lips only, so modality {modality!r} cannot be; use video or auto"
+            )
+        if modality == "video" or not self.network.hears:
+            return None
+        if given is None:
+            from lipread.audio import read_audio_blocks
+
+            given = SoundStream(read_audio_blocks(path, warnings=warnings))
+        if given.any:
+            return given
+        if modality == "auto":
+            return None
+        raise NoSoundError(
+            f"{os.fspath(path)} has no sound that can be decoded, so modality {modality!r} cannot be; use video or auto"
+        )
+
+    def _listened(
+        self, path: PathLike, sound: SoundStream, clock: Clock, warnings: tuple[str, ...], why: str = "as was asked for"
+    ) -> Generator[Segment, None, Transcript]:
+        """Read from sound alone."""
+        reading, seen = Reading(self, clock, ears=Ears(self.network, sound, "audio", why)), Seen()
+        for look in looks_at_sound(sound):
+            seen.add(look)
+            yield from reading.push(look)
+        yield from reading.end()
+        transcript = self._transcript([reading], seen, clock, heard_alone=True)
+        return replace(transcript, warnings=warnings + transcript.warnings, source=os.fspath(path))
 
     def read_track(
-        self, track: MouthTrack, *, clock: Clock | None = None, progress: Progress | None = None
+        self, track: MouthTrack, *, sound: SoundStream | None = None, modality: Modality = "auto",
+        clock: Clock | None = None, progress: Progress | None = None,
     ) -> Transcript:
-        """Read mouth crops and lip points that are already there: the second half of the way."""
-        reading, seen = Reading(self, clock or Clock(), start_s=track.start_s), Seen(start_s=track.start_s)
+        """Read mouth crops and lip points that are already there, with the sound that goes with them if it is given:
+        the second half of the way; modality "auto" or "both"."""
+        ears = Ears(self.network, sound, modality) if sound and self.network.hears else None
+        reading = Reading(self, clock or Clock(), start_s=track.start_s, ears=ears)
+        seen = Seen(start_s=track.start_s)
         for look in looks_at(track):
             seen.add(look)
             for _ in reading.push(look):
@@ -150,8 +214,33 @@ class LipReader:
                 found[number][piece.moving] = values[piece.start : piece.end][piece.moving]
         return found
 
+    def heard_log_probs(self, piece: Piece, ears: Ears) -> tuple[Array, Choice]:
+        """As `piece_log_probs`, of one piece and its sound, and what was made use of."""
+        import torch
+
+        found, frames = blanks(len(piece.moving), self.alphabet.size), len(piece.track.present)
+        if not piece.moving.any():
+            return found, Choice("video", "")
+        with torch.inference_mode():
+            crops, points, lengths = self._tensors([piece.track])
+            lips = {} if ears.modality == "audio" else self.network.front_ends(crops, points, lengths)
+            streams, choice = ears.streams(lips, piece.first - piece.start, frames)
+            states = self.network.encode_streams(streams, lengths, frames)
+            values = self.network.ctc(states[-1][:, 1:])[0].float().cpu().numpy()
+        found[piece.moving] = values[piece.start : piece.end][piece.moving]
+        return found, choice
+
     def _network(self, tracks: list[MouthTrack]) -> list[Array]:
         """Natural-log probabilities of every frame of some short tracks, float32, each (T, V)."""
+        import torch
+
+        crops, points, lengths = self._tensors(tracks)
+        with torch.inference_mode():
+            out, _ = self.network(crops, points, lengths)
+        return [values[:count] for values, count in zip(out.float().cpu().numpy(), lengths.tolist(), strict=True)]
+
+    def _tensors(self, tracks: list[MouthTrack]) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops (B, T, 88, 88), points (B, T, 9, 2) and lengths (B,) of some short tracks."""
         import torch
 
         from lipread.mouth import centre_crop
@@ -162,14 +251,12 @@ class LipReader:
         points = np.full((len(tracks), max(counts), len(LIP_POINTS), 2), np.nan, np.float32)  # (B, T, 9, 2)
         for row, track in enumerate(tracks):
             crops[row, : counts[row]], points[row, : counts[row]] = centre_crop(track.crops, side_px), track.points
-        with torch.inference_mode():
-            out, _ = network(
-                torch.from_numpy(crops).to(device), torch.from_numpy(points).to(device),
-                torch.tensor(counts, device=device),
-            )
-        return [values[:count] for values, count in zip(out.float().cpu().numpy(), counts, strict=True)]
+        tensors = torch.from_numpy(crops), torch.from_numpy(points), torch.tensor(counts)
+        return tensors[0].to(device), tensors[1].to(device), tensors[2].to(device)
 
-    def _transcript(self, readings: list[Reading], seen: Seen, clock: Clock) -> Transcript:
+    def _transcript(
+        self, readings: list[Reading], seen: Seen, clock: Clock, *, heard_alone: bool = False
+    ) -> Transcript:
         segments = sorted((each for one in readings for each in one.segments), key=lambda each: each.start_s)
         utterances = sorted((each for one in readings for each in one.utterances), key=lambda each: each.start_s)
         words = [word for segment in segments for word in segment.words]
@@ -177,9 +264,11 @@ class LipReader:
         reason = None
         if not words:
             problems = [one.problem for one in readings if one.problem]
-            reason = reason_for_silence(present, seen.spread) or (
-                problems[-1] if problems else "the lips move, but no word was recognised in their movement"
-            )
+            nothing = "the lips move, but no word was recognised in their movement"
+            if heard_alone:
+                reason = problems[-1] if problems else "no word was recognised in the sound"
+            else:
+                reason = reason_for_silence(present, seen.spread) or (problems[-1] if problems else nothing)
         return Transcript(
             text=" ".join(each.text for each in utterances if each.text),
             segments=tuple(segments),
@@ -191,8 +280,16 @@ class LipReader:
             reason=reason,
             model=self.checkpoint.name,
             search=self.search.name,
+            sound_late_s=_lateness(readings),
             stage_s=dict(clock.seconds),
         )
+
+
+def _lateness(readings: list[Reading]) -> float | None:
+    """How late the sound is by the reading that knows it best, seconds; None where none compared it with lips."""
+    compared = [one.ears.sync for one in readings if one.ears and one.ears.sync.frames]
+    best = max(compared, key=lambda sync: sync.frames, default=None)
+    return None if best is None else best.offset_frames / FRAME_RATE_HZ
 
 
 def blanks(frames: int, symbols: int) -> Array:

@@ -1,4 +1,4 @@
-"""The second half of the way for one person: mouths, frame by frame -> what is said, as soon as it is over.
+"""The second half of the way for one person: mouths and sound, frame by frame -> what is said, as soon as it is over.
 
 Shapes: T frames at 25 Hz, V symbols.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.search import Heard, Listener
 from lipread.errors import DataError
+from lipread.hearing import Choice, Ears
 from lipread.pieces import Piece, Pieces
 from lipread.turns import Look
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Utterance
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PIECES_AT_ONCE = {"cpu": 1}  # through the network, by device; elsewhere:
 PIECES_AT_ONCE_ELSEWHERE = 8
+CHOICES_KEPT = 20  # of the last pieces: segments begin in one of them
+LIPS_ALONE = Choice("video", "")
 
 
 class Reading:
@@ -33,17 +36,26 @@ class Reading:
     Attributes:
         segments, utterances: what was said so far.
         problem: why something that was read is no text; None where there is nothing of the kind.
+
+    Args:
+        reader, clock: of the whole.
+        speaker: a label for the segments.
+        start_s: time of frame 0, seconds.
+        ears: listen to the sound as well, or to nothing else; None reads lips alone.
     """
 
     def __init__(
-        self, reader: LipReader, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0
+        self, reader: LipReader, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0,
+        ears: Ears | None = None,
     ) -> None:
         self.clock, self.segments, self.utterances = clock, list[Segment](), list[Utterance]()
         self.problem: str | None = None
         self._reader, self._speaker, self._start_s = reader, speaker, start_s
         kind = next(reader.network.parameters()).device.type
         self._at_once = PIECES_AT_ONCE.get(kind, PIECES_AT_ONCE_ELSEWHERE)
-        self._pieces = Pieces()
+        self.ears = ears
+        self._choices = [(0, LIPS_ALONE)]  # what the pieces from each frame on were read from, the last ones
+        self._pieces = Pieces(ears.still if ears else None)
         self._waiting: list[Piece] = []
         self._listener: Listener | None = None
         self._next = 0  # the frame that the listener expects
@@ -63,7 +75,7 @@ class Reading:
     def _read(self) -> Iterator[Segment]:
         pieces, self._waiting = self._waiting, []
         with self.clock.stage("network"):
-            found = self._reader.piece_log_probs(pieces)
+            found = self._reader.piece_log_probs(pieces) if self.ears is None else list(map(self._heard, pieces))
         for piece, log_probs in zip(pieces, found, strict=True):
             if self._listener is None or piece.first != self._next:  # the person was away
                 yield from self._stop()
@@ -73,6 +85,12 @@ class Reading:
             with self.clock.stage("decoding"):
                 new = self._said(self._listener.push(log_probs))
             yield from new
+
+    def _heard(self, piece: Piece) -> Array:
+        assert self.ears is not None
+        log_probs, choice = self._reader.heard_log_probs(piece, self.ears)
+        self._choices = [*self._choices[-CHOICES_KEPT:], (piece.first, choice)]
+        return log_probs
 
     def _stop(self) -> Iterator[Segment]:
         listener, self._listener = self._listener, None
@@ -94,10 +112,16 @@ class Reading:
             except DataError:  # whole-word symbols ran together into a text longer than any speech
                 self.problem = f"what was read, {len(text)} letters, is too much for {len(log_probs)} frames"
                 continue
-            new += segment_words(words, speaker=self._speaker)
+            new += [self._explained(segment) for segment in segment_words(words, speaker=self._speaker)]
             self.utterances.append(replace(each.utterance, speaker=self._speaker))
         self.segments += new
         return new
+
+    def _explained(self, segment: Segment) -> Segment:
+        """With what the piece was read from in which it begins."""
+        frame = round((segment.start_s - self._start_s) * FRAME_RATE_HZ)
+        choice = next((choice for first, choice in reversed(self._choices) if first <= frame), LIPS_ALONE)
+        return replace(segment, modality=choice.modality, why=choice.why)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lipread.batch import BatchReport, Outcome
+from lipread.batch import BatchReport, Outcome, nobody_there
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, EvalClip, Evaluation
 from lipread.files import PathLike, printable, written_whole
@@ -22,6 +23,7 @@ from lipread.values import Array, Segment, Transcript
 
 if TYPE_CHECKING:
     from lipread.compare import WayFigures
+    from lipread.in_noise import InNoise
     from lipread.tuning import Trial
 
 out = Console(highlight=False, soft_wrap=True)
@@ -103,7 +105,7 @@ class BatchDisplay(_Display):
             return
         if outcome is None:
             _say(f"{job.source}: done already")
-        elif isinstance(outcome, Failure) or outcome.transcript.face_share == 0.0:
+        elif isinstance(outcome, Failure) or nobody_there(outcome.transcript):
             _say(f"{job.source}: failed", err)  # why is said at the end
         else:
             show_transcript(outcome.transcript, words=self._verbose)
@@ -122,12 +124,24 @@ class ClipDisplay(_Display):
         if result.problem:
             err.print(f"{result.clip}: {result.problem}", markup=False)
 
-
     def read(self, clip: EvalClip, problem: str | None) -> None:
         """Take that a clip has been seen by the network, or why not."""
         self.end_one()
         if problem:
             err.print(f"{clip.clip}: {problem}", markup=False)
+
+
+def show_noise(found: Sequence[InNoise], kind: str) -> None:
+    """Word error rates with intervals: a row for each ratio, a column for each way to read."""
+    ways = list(found[0].scores)
+    table = Table("SNR dB", *ways, title=f"word error rates in percent among {kind} noise, 95 % intervals")
+    for each in found:
+        cells = [
+            f"{100 * score.wer:.1f} ({100 * score.wer_interval[0]:.1f}-{100 * score.wer_interval[1]:.1f})"
+            for score in each.scores.values()
+        ]
+        table.add_row("clean" if math.isinf(each.snr_db) else f"{each.snr_db:g}", *cells)
+    out.print(table)
 
 
 def show_transcript(transcript: Transcript, *, words: bool = False) -> None:

@@ -103,7 +103,15 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A subtitle-sized stretch of speech; `speaker` is a label where several people are read."""
+    """A subtitle-sized stretch of speech.
+
+    Attributes:
+        start_s, end_s: seconds.
+        confidence: mean of the words', 0..1.
+        speaker: a label where several people are read.
+        modality: what it was read from: video, audio or both.
+        why: why it was read from that; empty where nothing else was there or asked for.
+    """
 
     start_s: float
     end_s: float
@@ -111,6 +119,8 @@ class Segment:
     words: tuple[Word, ...]
     confidence: float
     speaker: str | None = None
+    modality: str = "video"
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,7 @@ class Transcript:
         source: the file name as it was given.
         model: name of the checkpoint.
         search: how the text was found: "greedy", or decoder, grammar and language model by name.
+        sound_late_s: how late the sound is against the lips, seconds, below 0 early; None where they were not compared.
         stage_s: seconds spent per stage ("video", "landmarks", "mouth", "network", "decoding").
     """
 
@@ -195,12 +206,18 @@ class Transcript:
     source: str = ""
     model: str = ""
     search: str = "greedy"
+    sound_late_s: float | None = None
     stage_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def words(self) -> tuple[Word, ...]:
         """All words of all segments in order."""
         return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def modality(self) -> str:
+        """What it was read from: video, audio, both, or several of them, "video, both"; empty where nothing is said."""
+        return ", ".join(dict.fromkeys(segment.modality for segment in self.segments))
 
     @property
     def raw_text(self) -> str:

@@ -42,7 +42,7 @@ class PretendReader:
     def __init__(self, **texts: str) -> None:
         self.texts = texts
 
-    def transcribe(self, path: Path) -> Transcript:
+    def transcribe(self, path: Path, **_: object) -> Transcript:
         if path.stem not in self.texts:
             raise VideoError(f"{path} is not a video")
         said = Transcript(self.texts[path.stem], (), 3.0, 1.0, 0.5, stage_s={"video": 0.3, "network": 0.6})
@@ -102,7 +102,7 @@ def test_figures_by_hand(corpus: Path) -> None:
     written = json.loads(json.dumps(result.to_json()))
     assert written["real_time_factor"] == pytest.approx({"all": 0.3, "video": 0.1, "network": 0.2})
     assert written["score"]["words"] == 18
-    assert (written["way"], written["search"]) == ("video file to text", "greedy")
+    assert (written["way"], written["search"]) == ("video file to text, modality auto", "greedy")
 
 
 def test_a_clip_that_cannot_be_read_counts_as_read_empty(corpus: Path) -> None:

@@ -28,6 +28,8 @@ ENGLISH = Alphabet.english()
 class LookAndTell(nn.Module):
     """Says the symbol whose number is the grey level (modulo V) of a frame's crop; notes what it was given."""
 
+    hears = False
+
     def __init__(self, symbols: int = ENGLISH.size) -> None:
         super().__init__()
         self.symbols = symbols

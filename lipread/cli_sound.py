@@ -1,0 +1,71 @@
+"""`lipread sync` and `lipread noise`: how sound and lips go together, and what each is worth among noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lipread.cli_options import Device, Model, Quiet, load_reader
+from lipread.errors import ConfigError
+
+
+def sync_command(
+    videos: Annotated[list[Path], typer.Argument(help="Videos that show who speaks.")],
+    model: Model = "small",
+    device: Device = "auto",
+) -> None:
+    """Tell how early or late the sound of a video is against the lips, and how sure that is."""
+    from lipread.errors import LipreadError
+    from lipread.sync import sync_of
+
+    reader, failed = load_reader(model, device), False
+    for video in videos:
+        try:
+            found = sync_of(reader, video)
+        except LipreadError as error:
+            typer.echo(f"lipread: error: {error}", err=True)
+            failed = True
+            continue
+        typer.echo(f"{video}: {found.sentence}")
+    raise typer.Exit(1 if failed else 0)
+
+
+def noise_command(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.tsv (clip, speaker, split, text) or its folder.")],
+    split: Annotated[str, typer.Option(help="Which split to read.")] = "test",
+    kind: Annotated[str, typer.Option(help="babble (of clips of other speakers), white, pink, music, speech-shaped.")]
+    = "babble",
+    snr: Annotated[str, typer.Option(help="Comma list of ratios in decibels; clean is none.")]
+    = "-10,-5,0,5,10,20,clean",
+    clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips.")] = None,
+    model: Model = "small",
+    device: Device = "auto",
+    plot: Annotated[Path | None, typer.Option(help="Also draw the curve, a .png.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read clips whose words are known from the lips, the sound and both, among more and more noise."""
+    from lipread.evaluate import read_manifest
+    from lipread.in_noise import measure_in_noise, ratios_of
+    from lipread.noise import KINDS
+    from lipread.terminal import ClipDisplay, show_noise
+
+    if kind not in KINDS:
+        raise ConfigError(f"noise {kind!r} is not known; choose from {', '.join(KINDS)}")
+    ratios = ratios_of(snr)
+    if plot is not None:
+        from lipread.plots import new_figure
+
+        new_figure()  # before the work starts
+    chosen = read_manifest(manifest, split=split, clips=clips, limit=limit)
+    others = read_manifest(manifest, split="train", clips=clips) if kind == "babble" else []
+    reader = load_reader(model, device)
+    with ClipDisplay(len(chosen), quiet=quiet) as display:
+        found = measure_in_noise(reader, chosen, others, kind, ratios, finished=display.end_one)
+    show_noise(found, kind)
+    if plot is not None:
+        from lipread.plots import write_noise_curve
+
+        write_noise_curve(plot, found, kind)

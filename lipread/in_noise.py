@@ -1,0 +1,110 @@
+"""Clips whose words are known -> error rates of lips, sound and both, among more and more noise."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from lipread.errors import ConfigError, NoSoundError
+from lipread.evaluate import EvalClip, mouth_track
+from lipread.hearing import SoundStream
+from lipread.metrics import Score, score
+from lipread.noise import Kind, make_noise, mixed
+from lipread.values import Array
+
+if TYPE_CHECKING:
+    from lipread.pipeline import LipReader
+
+Way = Literal["video", "audio", "both", "auto"]
+WAYS: tuple[Way, ...] = ("video", "audio", "both", "auto")
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class InNoise:
+    """Error rates at one ratio of sound to noise, decibels, infinite without noise."""
+
+    snr_db: float
+    scores: dict[Way, Score]
+
+
+def ratios_of(text: str) -> tuple[float, ...]:
+    """A comma list of decibels, "clean" for no noise. Raises: ConfigError: something else stands there."""
+    ratios = []
+    for part in (each.strip() for each in text.split(",") if each.strip()):
+        try:
+            ratios.append(math.inf if part == CLEAN else float(part))
+        except ValueError as error:
+            raise ConfigError(f"snr {part!r} is no number of decibels; give a list such as -5,0,{CLEAN}") from error
+    if not ratios or any(math.isnan(each) for each in ratios):
+        raise ConfigError(f"snr {text!r} holds no ratio; give a list such as -5,0,{CLEAN}")
+    return tuple(ratios)
+
+
+def measure_in_noise(
+    reader: LipReader,
+    clips: Sequence[EvalClip],
+    others: Sequence[EvalClip],
+    kind: Kind,
+    ratios: Sequence[float],
+    *,
+    finished: Callable[[], None] | None = None,
+) -> list[InNoise]:
+    """Read every clip in every way among every noise; faces are looked for only once.
+
+    Args:
+        reader: whose model hears.
+        clips: to read.
+        others: whose sound makes the babble; of each clip's own speaker nothing is taken.
+        kind: of noise; the same for a clip at every ratio, made by its name.
+        ratios: of sound to noise, decibels.
+        finished: is called after each clip.
+    Raises: NoSoundError: a clip has none. ConfigError: the model does not hear.
+    """
+    if not reader.network.hears:
+        raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only; noise makes no difference to it")
+    said = [reader.alphabet.normalise(clip.text) for clip in clips]
+    read: dict[float, dict[Way, list[str]]] = {ratio: {way: [] for way in WAYS} for ratio in ratios}
+    for clip in clips:
+        track, sound = mouth_track(clip), _sound(clip)
+        rng = np.random.default_rng(zlib.crc32(clip.clip.encode()))
+        strangers = [other for other in others if other.speaker != clip.speaker]
+        noise = make_noise(kind, len(sound), rng, _voices(strangers) if strangers else None)
+        lips = reader.read_track(track).text
+        for ratio in ratios:
+            heard = mixed(sound, noise, ratio)
+            texts = read[ratio]
+            texts["video"].append(lips)
+            texts["audio"].append(reader.transcribe(_file(clip), modality="audio", sound=SoundStream([heard])).text)
+            for way in ("both", "auto"):
+                texts[way].append(reader.read_track(track, sound=SoundStream([heard]), modality=way).text)
+        if finished:
+            finished()
+    return [InNoise(ratio, {way: score(said, read[ratio][way]) for way in WAYS}) for ratio in ratios]
+
+
+def _voices(clips: Sequence[EvalClip]) -> Callable[[np.random.Generator], Array]:
+    def voice(rng: np.random.Generator) -> Array:
+        return _sound(clips[int(rng.integers(len(clips)))])
+
+    return voice
+
+
+def _sound(clip: EvalClip) -> Array:
+    from lipread.audio import read_audio
+
+    sound = read_audio(_file(clip))
+    if sound is None:
+        raise NoSoundError(f"{_file(clip)} has no sound that can be decoded; choose clips with sound")
+    return sound
+
+
+def _file(clip: EvalClip) -> str:
+    if clip.video is not None:
+        return str(clip.video)
+    return str(clip.prepared and clip.prepared / "sound" / f"{clip.clip}.m4a")

@@ -1,0 +1,77 @@
+"""A video -> how early or late its sound is against the lips."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lipread.errors import ConfigError, NoFaceError, NoSoundError
+from lipread.files import PathLike
+from lipread.hearing import LEAST_FIT, SURE, Ears, SoundStream
+from lipread.values import FRAME_RATE_HZ
+
+if TYPE_CHECKING:
+    from lipread.pipeline import LipReader
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How lips and sound of a video go together.
+
+    Attributes:
+        late_s: how late the sound is, seconds, a multiple of 0.04; below 0 it is early.
+        certainty: probability that this is right within a frame, 0..1, if the sound is the speaker's.
+        fit: how well they go together there, `Sync.fit`; near 0 for someone else's sound.
+    """
+
+    late_s: float
+    certainty: float
+    fit: float
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.fit < LEAST_FIT:
+            return f"the sound does not go with the lips (fit {self.fit:.2f}, {LEAST_FIT} or more is wanted)"
+        if self.certainty < SURE:
+            return f"unsure: {_lateness(self.late_s)} with a certainty of {self.certainty:.0%}"
+        return f"{_lateness(self.late_s)} (certainty {self.certainty:.0%}, fit {self.fit:.2f})"
+
+
+def _lateness(late_s: float) -> str:
+    if not late_s:
+        return "sound and lips are in step, offset 0.00 s"
+    return f"the sound is {'late' if late_s > 0 else 'early'} by {abs(late_s):.2f} s, offset {late_s:+.2f} s"
+
+
+def sync_of(reader: LipReader, path: PathLike) -> Offset:
+    """Compare the lips of whoever speaks with the sound, over the whole video; offsets of up to 0.6 s are known.
+
+    Raises: ConfigError: the model does not hear. NoSoundError, NoFaceError, VideoError: nothing to compare.
+    """
+    from lipread.audio import read_audio_blocks
+    from lipread.reading import Reading
+    from lipread.watch import Clock, Watch
+
+    name = os.fspath(path)
+    if not reader.network.hears:
+        raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only and cannot compare them with sound")
+    watch, sound = Watch(path, max_faces=reader.max_faces), SoundStream(read_audio_blocks(path))
+    if not sound.any:
+        raise NoSoundError(f"{name} has no sound that can be decoded, so there is nothing to compare the lips with")
+    reading = Reading(reader, Clock(), ears=Ears(reader.network, sound, "both"))
+    seen = False
+    for look in watch:
+        seen = seen or look.mouth is not None
+        for _ in reading.push(look):
+            pass
+    for _ in reading.end():
+        pass
+    if not seen:
+        raise NoFaceError(f"{name}: no face was found, so there are no lips to compare the sound with")
+    assert reading.ears is not None
+    sync = reading.ears.sync
+    if not sync.frames:
+        raise NoFaceError(f"{name}: the lips hardly move, so there is nothing to compare the sound with")
+    return Offset(sync.offset_frames / FRAME_RATE_HZ, sync.certainty, sync.fit)

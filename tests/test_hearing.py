@@ -1,0 +1,184 @@
+"""Sound in step with the pictures: what is kept, how late it is, when it is listened to."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lipread.errors import ConfigError
+from lipread.hearing import (
+    KEPT_FRAMES,
+    LEAST_FIT,
+    Ears,
+    SoundStream,
+    Sync,
+    check_modality,
+    level,
+    looks_at_sound,
+    quietness,
+)
+from lipread.model.agreement import REACH_FRAMES
+from lipread.pieces import PAUSE_SPREAD, Pieces
+from lipread.values import SAMPLES_PER_FRAME
+
+
+def counting(frames: int, block: int = 1000) -> Iterator[Any]:
+    """Samples that say which frame they belong to, in blocks that fit no frame."""
+    samples = np.repeat(np.arange(frames, dtype=np.float32), SAMPLES_PER_FRAME)
+    for start in range(0, len(samples), block):
+        yield samples[start : start + block]
+
+
+def frames_of(samples: Any) -> list[float]:
+    rows = samples.reshape(-1, SAMPLES_PER_FRAME)
+    assert (rows == rows[:, :1]).all()
+    return list(rows[:, 0])
+
+
+def test_frames_are_given_where_they_lie() -> None:
+    stream = SoundStream(counting(10))
+    assert frames_of(stream.frames(2, 5)) == [2, 3, 4]
+    assert frames_of(stream.frames(0, 2)) == [0, 1]
+    assert frames_of(stream.frames(8, 12)) == [8, 9, 0, 0]  # silence after the end
+    assert frames_of(stream.frames(-2, 2)) == [0, 0, 0, 1]  # and before the start
+    assert not stream.ended_before(9) and stream.ended_before(10)
+
+
+def test_no_sound_is_none() -> None:
+    assert not SoundStream(iter([])).any
+    assert SoundStream(counting(1)).any
+    assert not SoundStream(iter([])).frames(0, 3).any()
+
+
+def test_an_hour_takes_the_memory_of_a_minute() -> None:
+    stream = SoundStream(counting_forever())
+    tracemalloc.start()
+    for first in range(0, 20 * KEPT_FRAMES, 75):
+        stream.frames(first, first + 75)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * KEPT_FRAMES * SAMPLES_PER_FRAME * 4
+    assert frames_of(stream.frames(20 * KEPT_FRAMES - 75 - KEPT_FRAMES // 2, 20 * KEPT_FRAMES - 75))[0] == 1
+
+
+def counting_forever() -> Iterator[Any]:
+    while True:
+        yield np.ones(4096, np.float32)
+
+
+def scores(late: int, height: float, *, noise: float = 0.0) -> Any:
+    found = np.random.default_rng(0).normal(0, noise, 2 * REACH_FRAMES + 1) if noise else np.zeros(2 * REACH_FRAMES + 1)
+    found[REACH_FRAMES + late] += height
+    return found
+
+
+def test_evidence_of_pieces_adds_up() -> None:
+    sync = Sync()
+    assert (sync.offset_frames, sync.certainty, sync.fit) == (0, 0.0, 0.0)
+    sync.add(scores(4, 2.0, noise=0.5), 75)
+    unsure = sync.certainty
+    for _ in range(5):
+        sync.add(scores(4, 2.0), 75)
+    assert sync.offset_frames == 4
+    assert sync.certainty > max(0.99, unsure)
+    assert sync.fit == pytest.approx((sync.scores.max() - sync.scores.mean()) / 450)
+
+
+def test_certainty_is_the_share_of_three_offsets() -> None:
+    flat = Sync(np.zeros(31), 10)
+    assert flat.certainty == pytest.approx(2 / 31)  # the first offset has one neighbour
+    assert Sync(scores(-3, 50.0), 10).certainty == pytest.approx(1.0)
+
+
+class Agreeing:
+    """A network that hears the same in every sound, and finds lips and sound together at one offset."""
+
+    def __init__(self, late: int, height: float) -> None:
+        self.late, self.height = late, height
+        self.heard: list[Any] = []
+
+    def parameters(self) -> Iterator[Any]:
+        return iter([torch.zeros(1)])
+
+    def front_ends(self, _crops: None, _points: None, _lengths: Any, sound: Any) -> dict[str, Any]:
+        self.heard.append(sound[0].numpy())
+        return {"sound": (sound, None)}
+
+    def agreement_scores(self, _streams: Any, _lengths: Any, _frames: int) -> Any:
+        return torch.from_numpy(scores(self.late, self.height))[None]
+
+
+LIPS: Any = {"pixels": ("features", "where")}
+
+
+def loud(frames: int) -> SoundStream:
+    return SoundStream([np.repeat(np.arange(1, frames + 1, dtype=np.float32), SAMPLES_PER_FRAME)])
+
+
+def test_sound_that_is_late_is_brought_forward() -> None:
+    network: Any = Agreeing(late=3, height=40.0)
+    ears = Ears(network, loud(100), "auto")
+    streams, choice = ears.streams(LIPS, 10, 20)
+    assert streams.keys() == {"pixels", "sound"}
+    assert choice.modality == "both" and "brought forward by 0.12 s" in choice.why
+    assert frames_of(network.heard[-1]) == list(range(14, 34))  # frame 13 is heard with the lips of frame 10
+
+
+def test_sound_of_someone_else_is_not_listened_to() -> None:
+    network: Any = Agreeing(late=2, height=20 * LEAST_FIT * 0.5)
+    ears = Ears(network, loud(100), "auto")
+    streams, choice = ears.streams(LIPS, 0, 20)
+    assert streams is LIPS and choice.modality == "video" and "does not go with the lips" in choice.why
+    assert ears.sync.frames == 0  # and says nothing about the offset
+    assert Ears(network, loud(100), "both").streams(LIPS, 0, 20)[1].modality == "both"  # unless it was asked for
+
+
+def test_silent_sound_is_not_listened_to() -> None:
+    network: Any = Agreeing(late=0, height=40.0)
+    silent = SoundStream([np.full(100 * SAMPLES_PER_FRAME, 1e-4, np.float32)])
+    streams, choice = Ears(network, silent, "auto").streams(LIPS, 0, 20)
+    assert streams is LIPS and choice == type(choice)("video", "the sound is silent here")
+
+
+def test_sound_alone() -> None:
+    network: Any = Agreeing(late=9, height=40.0)
+    streams, choice = Ears(network, loud(100), "audio", "no face is seen").streams({}, 0, 20)
+    assert streams.keys() == {"sound"} and (choice.modality, choice.why) == ("audio", "no face is seen")
+    assert frames_of(network.heard[-1])[:2] == [1, 2]  # no lips that it could be late against
+
+
+def test_looks_at_sound_say_where_something_is_recorded() -> None:
+    samples = np.zeros(200 * SAMPLES_PER_FRAME, np.float32)
+    samples[80 * SAMPLES_PER_FRAME : 100 * SAMPLES_PER_FRAME] = 0.1
+    looks = list(looks_at_sound(SoundStream([samples])))
+    assert [look.frame for look in looks] == list(range(200))
+    moving = [look.frame for look in looks if look.moving]
+    assert moving == list(range(68, 112))  # and half a second around it
+    assert looks[90].spread == pytest.approx(-20.0, abs=0.1) and looks[90].mouth is None
+
+
+def test_sound_is_cut_where_it_is_quiet() -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 200 * SAMPLES_PER_FRAME).astype(np.float32)
+    samples[70 * SAMPLES_PER_FRAME : 84 * SAMPLES_PER_FRAME] *= 0.01
+    pieces = Pieces(quietness)
+    cut = [piece for look in looks_at_sound(SoundStream([samples])) for piece in pieces.push(look)] + pieces.end()
+    assert 72 <= cut[1].first <= 82
+    assert [piece.first for piece in cut[1:]] == [p.first + len(p.moving) for p in cut[:-1]]
+    looks = list(looks_at_sound(SoundStream([samples])))
+    still = quietness(looks)
+    assert still[77] <= PAUSE_SPREAD < still[40]
+
+
+def test_level_is_the_root_mean_square() -> None:
+    assert level(np.array([3.0, -4.0])) == pytest.approx(12.5**0.5)
+    assert level(np.zeros(0)) == 0.0
+
+
+def test_unknown_modality_is_refused() -> None:
+    with pytest.raises(ConfigError, match="modality 'lips' is not known; use auto, video, audio, both"):
+        check_modality("lips")
