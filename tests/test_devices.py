@@ -33,7 +33,7 @@ from lipread.devices import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        torch.ones(5_000_000).sum()
+        torch.ones(20_000_000).sum()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 faults()
