@@ -9,14 +9,17 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lipread.data.heads import DrawnClip
-from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array
+from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array, Word
 
 WORDS_PER_MINUTE = 220
+VOICES = tuple(f"en-gb+{voice}" for voice in ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5"))
+PITCHES = (30, 75)  # of 0..99
 QUIET = 0.01  # what eSpeak NG leaves before and after a word is quieter
 LONGEST_WORD_S = 30
 
@@ -35,7 +38,7 @@ def write_video(path: str | os.PathLike[str], clip: DrawnClip, *, sound: bool = 
 
     from lipread.container import written_film
 
-    samples = espeak(clip) if sound else None
+    samples = espeak(clip.words, len(clip.frames), clip.seed) if sound else None
     with written_film(path) as film:
         stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
         stream.height, stream.width = clip.frames.shape[1:3]
@@ -52,15 +55,24 @@ def write_video(path: str | os.PathLike[str], clip: DrawnClip, *, sound: bool = 
     return samples is not None
 
 
-def espeak(clip: DrawnClip) -> Array | None:
-    """The words spoken by eSpeak NG, each at its time: float32 (N,) in -1..1; None where it is absent or fails."""
+def espeak(words: Sequence[Word], frames: int, seed: int) -> Array | None:
+    """Words spoken by eSpeak NG, each at its time.
+
+    Args:
+        words: with their times.
+        frames: of the clip; later words are cut off.
+        seed: of the person, who has a voice of their own.
+    Returns: float32 (N,) in -1..1; None where eSpeak NG is absent or fails.
+    """
     program = shutil.which("espeak-ng")
     if program is None:
         return None
-    out = np.zeros(len(clip.frames) * SAMPLE_RATE_HZ // FRAME_RATE_HZ, np.float32)
+    rng = np.random.default_rng([seed, 4])
+    voice = ["-v", VOICES[rng.integers(len(VOICES))], "-p", str(rng.integers(*PITCHES))]
+    out = np.zeros(frames * SAMPLE_RATE_HZ // FRAME_RATE_HZ, np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        for number, word in enumerate(clip.words):
-            spoken = _spoken(program, word.text, Path(folder) / f"{number}.wav")
+        for number, word in enumerate(words):
+            spoken = _spoken([program, *voice], word.text, Path(folder) / f"{number}.wav")
             if spoken is None:
                 return None
             wanted = max(1, int((word.end_s - word.start_s) * SAMPLE_RATE_HZ))
@@ -70,12 +82,12 @@ def espeak(clip: DrawnClip) -> Array | None:
     return 0.8 * out
 
 
-def _spoken(program: str, word: str, file: Path) -> Array | None:
+def _spoken(program: list[str], word: str, file: Path) -> Array | None:
     """One word as samples (N,) without the silence around it, None where it cannot be had."""
     import av
 
     text = word.lstrip("-")  # else it would be an option
-    command = [program, "-s", str(WORDS_PER_MINUTE), "-w", str(file), text]
+    command = [*program, "-s", str(WORDS_PER_MINUTE), "-w", str(file), text]
     try:
         subprocess.run(command, capture_output=True, check=True, timeout=LONGEST_WORD_S)
         with av.open(str(file)) as container:

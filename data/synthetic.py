@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lipread.audio import write_audio
 from lipread.data.film import espeak, write_video
 from lipread.data.heads import DrawnClip, Head, draw_clip, draw_crops
 from lipread.data.prepare import (
@@ -129,7 +130,7 @@ def _prepare_all(todo: list[Job], processes: int, show: bool) -> None:
 
 
 def _prepare_one(job: Job) -> None:
-    """Draw one head and write its crops, its lip points and, last, its record. Raises: OutputError."""
+    """Draw one head and write its crops, its lip points, its voice and, last, its record. Raises: OutputError."""
     root, seed, through_video = job
     cv2.setNumThreads(1)
     name, head = clip_name(seed), Head(sentence_of(seed), seed)
@@ -146,7 +147,11 @@ def _prepare_one(job: Job) -> None:
         write_small_crops(stream_path(root, "crops", name), crops)
         write_points(stream_path(root, "points", name), points)
         words = [[word.start_s, word.end_s, word.text] for word in head.words]
-        row = {"clip": name, "speaker": name, "split": "train", "source": "drawn", "streams": "crops,points"}
+        streams = "crops,points"
+        if (sound := espeak(head.words, len(crops), seed)) is not None:
+            write_audio(stream_path(root, "sound", name), sound)
+            streams += ",sound"
+        row = {"clip": name, "speaker": name, "split": "train", "source": "drawn", "streams": streams}
         record.clips.append({**row, "frames": len(crops), "text": head.text, "words": words})
     record.write(record_path(root, name))
 

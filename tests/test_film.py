@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import stat
 import sys
 from dataclasses import replace
@@ -23,13 +24,13 @@ SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ
 # Takes the options of espeak-ng; says every word as 0.4 s of a 440 Hz tone between silences, at eSpeak NG's own rate.
 SPEAKER = """#!{python}
 import math, struct, sys, wave
-assert sys.argv[1] == "-s" and sys.argv[3] == "-w" and len(sys.argv) == 6, sys.argv
+assert sys.argv[1:8:2] == ["-v", "-p", "-s", "-w"] and len(sys.argv) == 10, sys.argv
 with open({log!r}, "a") as log:
-    log.write(sys.argv[5] + "\\n")
+    log.write(sys.argv[9] + "\\n")
 {fault}
 rate = 22050
 tone = [0] * 2000 + [int(12000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(int(0.4 * rate))] + [0] * 3000
-with wave.open(sys.argv[4], "wb") as file:
+with wave.open(sys.argv[8], "wb") as file:
     file.setnchannels(1); file.setsampwidth(2); file.setframerate(rate)
     file.writeframes(struct.pack(f"<{{len(tone)}}h", *tone))
 """
@@ -96,12 +97,12 @@ def test_an_existing_film_is_replaced(clip: DrawnClip, tmp_path: Path, silent_pa
 
 
 def test_no_espeak_no_sound(clip: DrawnClip, silent_path: Path) -> None:
-    assert espeak(clip) is None
+    assert espeak(clip.words, len(clip.frames), clip.seed) is None
 
 
 def test_each_word_sounds_at_its_time(clip: DrawnClip, silent_path: Path) -> None:
     log = install_speaker(silent_path)
-    samples = espeak(clip)
+    samples = espeak(clip.words, len(clip.frames), clip.seed)
     assert samples is not None
     assert (samples.shape, samples.dtype) == ((30 * SAMPLES_PER_FRAME,), np.float32)
     assert log.read_text().split() == ["bin", "now"]
@@ -130,17 +131,24 @@ def test_the_film_has_the_sound_in_step(clip: DrawnClip, tmp_path: Path, silent_
     assert read_audio(film) is None
 
 
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="eSpeak NG is not installed")
+def test_people_have_voices_of_their_own(clip: DrawnClip) -> None:
+    heard = [espeak(clip.words, len(clip.frames), seed) for seed in (1, 1, 2)]
+    assert all(samples is not None and np.abs(samples).max() > 0.05 for samples in heard)
+    assert np.array_equal(heard[0], heard[1]) and not np.array_equal(heard[0], heard[2])
+
+
 def test_words_are_never_options(clip: DrawnClip, silent_path: Path) -> None:
     log = install_speaker(silent_path)
     sly = replace(clip, words=(replace(clip.words[0], text="--load"), clip.words[1]))
-    assert espeak(sly) is not None
+    assert espeak(sly.words, len(sly.frames), sly.seed) is not None
     assert log.read_text().split() == ["load", "now"]
 
 
 @pytest.mark.parametrize(
     "fault",
-    ["sys.exit(3)", "sys.exit(0)", "open(sys.argv[4], 'wb').close(); sys.exit(0)",
-     "open(sys.argv[4], 'wb').write(b'RIFFnot a sound'); sys.exit(0)"],
+    ["sys.exit(3)", "sys.exit(0)", "open(sys.argv[8], 'wb').close(); sys.exit(0)",
+     "open(sys.argv[8], 'wb').write(b'RIFFnot a sound'); sys.exit(0)"],
     ids=["fails", "writes nothing", "writes an empty file", "writes something else"],
 )  # fmt: skip
 def test_an_espeak_that_does_not_work_gives_no_sound(
@@ -155,7 +163,7 @@ def test_an_espeak_that_cannot_be_started(clip: DrawnClip, silent_path: Path) ->
     program = silent_path / "espeak-ng"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
-    assert espeak(clip) is None
+    assert espeak(clip.words, len(clip.frames), clip.seed) is None
 
 
 # --- where it cannot be written

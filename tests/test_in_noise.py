@@ -1,0 +1,92 @@
+"""Error rates among noise: the right sound in the right way, and ratios as they were asked for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lipread import in_noise
+from lipread.alphabet import Alphabet
+from lipread.errors import ConfigError
+from lipread.evaluate import EvalClip
+from lipread.in_noise import measure_in_noise, ratios_of
+from lipread.terminal import show_noise
+from lipread.values import MouthTrack, Transcript
+
+CLEAN = np.sin(np.arange(16_000) / 9).astype(np.float32)
+
+
+class Listening:
+    """Reads "bin" wherever it hears more of the clean sound than of noise, or where it sees lips; else "set"."""
+
+    alphabet = Alphabet.english()
+
+    def __init__(self, *, hears: bool = True) -> None:
+        self.network = type("Network", (), {"hears": hears})()
+        self.asked: list[tuple[str, float]] = []
+
+    def read_track(self, _track: MouthTrack, *, sound: Any = None, modality: str = "auto") -> Transcript:
+        if sound is None:
+            return said("bin")
+        return said("bin" if modality == "both" else self._heard(sound))
+
+    def transcribe(self, _path: str, *, modality: str, sound: Any) -> Transcript:
+        assert modality == "audio"
+        return said(self._heard(sound))
+
+    def _heard(self, sound: Any) -> str:
+        noise = sound.frames(0, 25) - CLEAN
+        ratio = float(np.mean(CLEAN**2) / max(1e-12, float(np.mean(noise**2))))
+        self.asked.append(("heard", round(10 * math.log10(ratio), 1)))
+        return "bin" if ratio > 1 else "set"
+
+
+def said(text: str) -> Transcript:
+    return Transcript(text, (), 1.0, 1.0, 1.0)
+
+
+@pytest.fixture
+def clips(monkeypatch: pytest.MonkeyPatch) -> list[EvalClip]:
+    monkeypatch.setattr(in_noise, "mouth_track", lambda _clip: None)
+    monkeypatch.setattr(in_noise, "_sound", lambda clip: CLEAN if clip.speaker == "me" else CLEAN[::-1] + 0.3)
+    return [EvalClip(f"c{number}", "me", "bin", video=Path(f"c{number}.mp4")) for number in range(3)]
+
+
+def test_each_way_at_each_ratio(clips: list[EvalClip], capsys: pytest.CaptureFixture[str]) -> None:
+    reader: Any = Listening()
+    others = [EvalClip("o1", "you", "set", video=Path("o.mp4")), *clips]
+    found = measure_in_noise(reader, clips, others, "babble", [-5.0, 5.0, math.inf])
+    rates = [{way: score.wer for way, score in each.scores.items()} for each in found]
+    assert rates[0] == {"video": 0.0, "audio": 1.0, "both": 0.0, "auto": 1.0}
+    assert rates[1] == rates[2] == dict.fromkeys(("video", "audio", "both", "auto"), 0.0)
+    assert {ratio for _, ratio in reader.asked if ratio < 100} == {-5.0, 5.0}
+    show_noise(found, "babble")
+    shown = capsys.readouterr().out
+    assert "100.0" in shown and "clean" in shown and "-5" in shown
+
+
+def test_a_model_that_does_not_hear_is_refused(clips: list[EvalClip]) -> None:
+    deaf: Any = Listening(hears=False)
+    deaf.checkpoint = type("Checkpoint", (), {"name": "lips"})()
+    with pytest.raises(ConfigError, match="'lips' reads lips only"):
+        measure_in_noise(deaf, clips, [], "white", [0.0])
+
+
+def test_ratios() -> None:
+    assert ratios_of(" -10, 0,clean,") == (-10.0, 0.0, math.inf)
+    for wrong in ("", "loud", "0,nan"):
+        with pytest.raises(ConfigError, match="snr"):
+            ratios_of(wrong)
+
+
+def test_the_curve_is_drawn(clips: list[EvalClip], tmp_path: Path) -> None:
+    from lipread.plots import write_noise_curve
+
+    reader: Any = Listening()
+    found = measure_in_noise(reader, clips, [], "pink", [0.0, math.inf])
+    write_noise_curve(tmp_path / "curve.png", found, "pink")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
