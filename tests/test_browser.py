@@ -172,6 +172,21 @@ def test_read_play_and_take_home(
     audited(page)
 
 
+def test_a_word_of_a_part_plays_from_there_in_the_upload_too(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page()
+    upload(page, drawn)
+    page.click("#lr-part > button")
+    page.get_by_label("Start (seconds)").first.fill("0.4")
+    page.click("#lr-read")
+    page.wait_for_selector(".lr-word")
+    page.wait_for_selector("#lr-film video", state="attached")
+    page.evaluate("document.querySelector('#lr-film video').remove()")  # as if it were still being written
+    word = page.locator(".lr-word").last
+    start_s = 0.4 + float(word.get_attribute("data-start"))
+    word.click()
+    page.wait_for_function(f"document.querySelector('#lr-input video').currentTime >= {start_s} - 0.05")
+
+
 def test_attention_of_another_layer_and_head(open_page: Callable[..., Any], drawn: Path) -> None:
     page = open_page()
     read(page, drawn)

@@ -79,7 +79,7 @@ def test_a_part_is_named_and_told_by_its_times(tmp_path: Path) -> None:
     path = media.write_video(tmp_path / "talk.mp4", (media.numbered(n) for n in range(50)))
     (tmp_path / "work").mkdir()
     part = read_video(teller(), path, tmp_path / "work", limits=Limits(), start_s=0.52, end_s=1.4)
-    assert part.name == "talk 0.52-1.4s"
+    assert (part.name, part.from_s) == ("talk 0.52-1.4s", 0.52)
     assert part.transcript.duration_s == pytest.approx(0.88)
     assert any("times count from its beginning, 0.52 s into talk.mp4" in each for each in part.transcript.warnings)
     first = read_video(teller(), path, tmp_path / "work", limits=Limits(), end_s=1)

@@ -67,6 +67,8 @@ def test_each_word_is_a_button_with_its_time_and_a_name() -> None:
     bars = [each["style"] for each in page.named("span") if "lr-bar" in str(each.get("class"))]
     assert bars == ["left:0.00%;width:40.00%", "left:40.00%;width:40.00%", "left:80.00%;width:20.00%"]
     assert timeline.timeline_html(transcript()) == ""
+    part = timeline.timeline_html(transcript(("bin", 0.4, 0.8, 0.91)), 1.5)
+    assert 'data-from="1.500"' in part and 'data-start="0.400"' in part
 
 
 @given(st.text(max_size=40), st.floats(0, 1), st.floats(0, 4000))

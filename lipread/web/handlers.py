@@ -294,7 +294,7 @@ def shown(reading: Reading) -> Result:
     return Result(
         text=timeline.text_html(transcript.text, timeline.NO_TEXT),
         notes=timeline.notes_html(transcript, reading.advice),
-        words=timeline.timeline_html(transcript),
+        words=timeline.timeline_html(transcript, reading.from_s),
         changes=timeline.changes_html(transcript),
         nbest=timeline.nbest_html(transcript),
         summary=timeline.summary_html(transcript),

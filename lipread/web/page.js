@@ -4,7 +4,8 @@ document.addEventListener("click", (event) => {
   if (!word) return;
   const film = document.querySelector("#lr-film video") || document.querySelector("#lr-input video");
   if (!film) return;
-  const start = Number(word.dataset.start);
+  const upload = film.closest("#lr-input"); // until the film with captions is there; of it maybe only a part was read
+  const start = Number(word.dataset.start) + (upload ? Number(word.closest(".lr-timeline").dataset.from) : 0);
   const go = () => { film.currentTime = start; film.play().catch(() => {}); };
   if (film.readyState >= 1) go();
   else { film.addEventListener("loadedmetadata", go, { once: true }); film.load(); }

@@ -36,6 +36,7 @@ class Reading:
         portraits: where several faces were seen, a picture of each from left to right, RGB uint8 (h, w, 3).
         chosen: number of the face that was read.
         advice: sentences about what makes this video hard to read, with what to change.
+        from_s: where in the upload what was read begins, seconds.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Reading:
     portraits: tuple[Array, ...]
     chosen: int
     advice: tuple[str, ...]
+    from_s: float = 0.0
 
 
 def read_video(
@@ -97,7 +99,7 @@ def read_video(
     return Reading(
         name=shown, video=video, info=info, track=watched.track, transcript=transcript,
         reader=reader, portraits=watched.portraits, chosen=watched.chosen,
-        advice=advice_for(transcript, watched.track, info),
+        advice=advice_for(transcript, watched.track, info), from_s=part[0] if part else 0.0,
     )
 
 

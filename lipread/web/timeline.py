@@ -41,8 +41,12 @@ def text_html(text: str, otherwise: str = WAITING_TEXT) -> str:
     )
 
 
-def timeline_html(transcript: Transcript) -> str:
-    """The words in their order as buttons, one row per stretch of speech, each drawn to its time."""
+def timeline_html(transcript: Transcript, from_s: float = 0.0) -> str:
+    """The words in their order as buttons, one row per stretch of speech, each drawn to its time.
+
+    Args:
+        from_s: where in the upload the transcript's time 0 is, seconds.
+    """
     if not transcript.words:
         return ""
     rows = "".join(_segment(segment) for segment in transcript.segments)
@@ -51,7 +55,8 @@ def timeline_html(transcript: Transcript) -> str:
         for name, label in (("sure", "80 % sure or more"), ("fairly", "50 to 80 %"), ("unsure", "less"))
     )
     return (
-        '<div class="lr-timeline" role="group" aria-label="Words; press one to play the video from there">'
+        f'<div class="lr-timeline" data-from="{from_s:.3f}" role="group" '
+        'aria-label="Words; press one to play the video from there">'
         f'{rows}</div><p class="lr-legend">{key}<span class="lr-key">Press a word to play from there.</span></p>'
     )
 

@@ -59,7 +59,7 @@ def check_value(component: Any, value: Any) -> None:
             wanted = f"a {'whole ' if whole else ''}number"
         elif value is not None:
             least, most = bounds(component)
-            wanted = "" if least <= value <= most else f"a number from {least:g} to {most:g}"
+            wanted = "" if least <= value <= most else f"a number from {least:.12g} to {most:.12g}"
     elif isinstance(component, gr.Checkbox):
         wanted = "" if value is None or isinstance(value, bool) else "true or false"
     elif isinstance(component, (gr.Textbox, gr.Dropdown)):
