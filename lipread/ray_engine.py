@@ -12,6 +12,7 @@ Every machine of the cluster needs lipread installed, and needs to reach inputs 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -65,7 +66,7 @@ class RayEngine:
             fn_constructor_args=(self._preparation, os.getcwd()),
             compute=data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=2),
             num_cpus=1,
-            num_gpus=gpus / most if gpus else None,
+            num_gpus=gpu_share(gpus, most) or None,
         )
         for row in rows.iter_rows():
             outcome = pickle.loads(row["outcome"])
@@ -90,6 +91,11 @@ class _Actor:
         except Exception as error:  # the model cannot be loaded: no video can be read
             outcome = error
         return {"number": row["number"], "outcome": pickle.dumps(outcome)}
+
+
+def gpu_share(gpus: float, actors: int) -> float:
+    """The part of a GPU that each actor asks for, so that all find room: one over a whole number, in Ray's steps."""
+    return math.floor(10_000 / math.ceil(actors / gpus)) / 10_000 if gpus else 0.0
 
 
 def preparation_for_cluster(preparation: Preparation) -> Preparation:

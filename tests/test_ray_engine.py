@@ -40,16 +40,29 @@ def test_paths_are_made_absolute_for_other_machines(tmp_path: Path) -> None:
         preparation_for_cluster(Preparation(str(tmp_path / "gone.safetensors"), "cpu", Recipe(Path("out"))))
 
 
+@pytest.mark.parametrize(
+    ("gpus", "actors", "share"),
+    [(0, 4, 0.0), (1, 1, 1.0), (8, 3, 1.0), (8, 8, 1.0), (8, 12, 0.5), (1, 3, 0.3333), (2, 14, 0.1428), (1, 64, 0.0156)]
+)
+def test_every_actor_finds_its_share_of_a_gpu(gpus: int, actors: int, share: float) -> None:
+    from lipread.ray_engine import gpu_share
+
+    assert gpu_share(gpus, actors) == share
+    assert not gpus or gpus * int(1 / share) >= actors  # Ray splits no share over two of them
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster of two nodes with a core each."""
+    """The address of a cluster of two nodes with a core and, as they say themselves, a GPU each."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'lipread[ray]'")
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    yield made.address
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # else other work on the cores starves the actors
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=1, num_gpus=1)
+        yield made.address
+        made.shutdown()
 
 
 @slow
