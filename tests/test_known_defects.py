@@ -25,13 +25,15 @@ from conftest import ROOT
 from lipread.batch import Recipe
 from lipread.checkpoint import load_checkpoint, load_weights
 from lipread.cli_options import parse_speaker
-from lipread.config import PRESETS, SearchConfig, TrainConfig, make_config
+from lipread.config import PRESETS, AugmentConfig, SearchConfig, TrainConfig, make_config
 from lipread.data.heads import draw_clip
 from lipread.devices import choose_device
 from lipread.engines import Preparation
 from lipread.errors import CheckpointError, ConfigError
+from lipread.in_noise import ratios_of
 from lipread.landmarks import FaceMesh
 from lipread.model.network import LipNetwork
+from lipread.noise import mixed
 from lipread.outputs import WRITERS
 from lipread.pipeline import LipReader, watch_mouth
 from lipread.speaking import lip_gap_and_width
@@ -92,9 +94,14 @@ def test_every_device_that_is_named_is_tried_and_no_other() -> None:
 
 
 def test_a_zero_is_a_value_and_not_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AA: `snr if snr else random` takes 0 dB for "none given". We mix no noise yet; these options may be 0 too."""
+    """AA: `snr if snr else random` takes 0 dB for "none given". Noise is mixed at 0 dB; other options may be 0 too."""
     from lipread import engines
 
+    noise, sound = np.random.default_rng(0).normal(0, (0.1, 0.3), (1000, 2)).astype(np.float32).T
+    added = mixed(sound, noise, 0.0) - sound
+    assert np.mean(np.square(added)) == pytest.approx(np.mean(np.square(sound)), rel=1e-4)
+    assert ratios_of("0") == (0.0,)
+    assert TrainConfig(augment=AugmentConfig(snr_db=(0.0, 0.0))).augment.snr_db == (0.0, 0.0)
     assert parse_speaker("0") == 0
     assert Recipe(Path(), speaker=0).options({})["speaker"] == 0
     search = make_config(SearchConfig, {"lm": "grid-ngram", "lm_weight": 0.0, "word_score": 0.0})
