@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -25,6 +26,7 @@ import pytest
 import media
 from conftest import ROOT
 from lipread.video import read_frames
+from lipread.web.service import TRIM_EVERY_S
 from web_server import Server, running
 
 gradio_client = pytest.importorskip("gradio_client", reason="the app's packages are absent: pip install 'lipread[app]'")
@@ -248,10 +250,14 @@ def test_memory_is_flat(server: Server, drawn: Path, tmp_path: Path) -> None:
     (clip,) = clips_of_many_lengths(drawn, tmp_path, 1)
     requests = int(os.environ.get("LIPREAD_TEST_REQUESTS", "80"))
 
+    def visit(_: int) -> None:
+        gradio_client.Client(server.url, verbose=False).predict(handle_file(str(clip)), api_name="/transcribe")
+
     def send(count: int) -> float:
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _: gradio_client.Client(server.url, verbose=False).predict(
-                handle_file(str(clip)), api_name="/transcribe"), range(count)))
+            list(pool.map(visit, range(count - 1)))
+        time.sleep(TRIM_EVERY_S)
+        visit(0)  # after it, what was freed meanwhile has been given back
         return server.rss_mb()
 
     before = send(requests // 2)  # by then all threads have run and all visitors that are remembered are there

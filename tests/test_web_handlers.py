@@ -75,6 +75,16 @@ def test_a_second_reading_takes_the_place_of_the_first_and_of_nothing_else() -> 
     assert not service.cancel("ann")
 
 
+def test_freed_memory_is_given_back_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, given = [100.0], []
+    monkeypatch.setattr("lipread.web.service.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("lipread.web.service.give_back_memory", lambda: given.append(clock[0]))
+    service = Service(teller(), _trimmed_s=100.0)
+    for clock[0] in (101.0, 106.0, 107.0, 112.0):
+        service.end("ann", service.begin("ann"))
+    assert given == [106.0, 112.0]
+
+
 def test_a_part_is_named_and_told_by_its_times(tmp_path: Path) -> None:
     path = media.write_video(tmp_path / "talk.mp4", (media.numbered(n) for n in range(50)))
     (tmp_path / "work").mkdir()

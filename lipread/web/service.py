@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +32,7 @@ DECODERS = (AUTOMATIC, "greedy", "beam", "grammar")
 SEARCHES_KEPT = 8
 LARGEST_BEAM = 200
 LONGEST_NBEST = 20
+TRIM_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Service:
     _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
     _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
     _working: dict[str, dict[threading.Event, bool]] = field(default_factory=dict)  # session: what stops it: alone?
+    _trimmed_s: float = field(default_factory=time.monotonic)  # when freed memory was given back
     _loading: threading.Lock = field(default_factory=threading.Lock)  # guards the searches
     _lock: threading.RLock = field(default_factory=threading.RLock)  # guards all else
 
@@ -179,6 +184,11 @@ class Service:
             self._working.get(session, {}).pop(stop, None)
             if not self._working.get(session):
                 self._working.pop(session, None)
+            due = time.monotonic() - self._trimmed_s >= TRIM_EVERY_S
+            if due:
+                self._trimmed_s = time.monotonic()
+        if due:
+            give_back_memory()
 
     def cancel(self, session: str, *, alone: bool | None = None) -> bool:
         """Stop the work of a session -> whether there was any; `alone`: only what began so, or only the rest."""
@@ -214,6 +224,12 @@ class Service:
             batch.discard()
         if self.belongings is not None:
             self.belongings.leave(session)
+
+
+def give_back_memory() -> None:
+    """Return what requests have freed to the system: glibc keeps it in pieces, and takes more and more."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library does it by itself
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def open_service(model: str, device: str, limits: Limits | None = None) -> Service:
