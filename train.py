@@ -5,6 +5,8 @@
     torchrun --nproc-per-node 2 train.py --data prepared/grid    two processes that act as one
     python train.py --config recipe.toml --dry-run               a few steps, and how long all of it would take
     python train.py --search grid.toml --out runs/search         every combination of some settings, cross-validated
+    python train.py --task words --init small.safetensors        words as classes, cut by their times, as in LRW
+    python train.py --task words --init words.safetensors --evaluate-only       its accuracy on the split `val`
 
 Nested settings have dotted names: --augment.flip 0 --network.encoder.num_hidden_layers 4. A run that was interrupted
 goes on when it is started again with the same --out. A search, too; started several times, its processes share the
@@ -27,9 +29,11 @@ from typing import Any, get_args
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from lipread.config import PRESETS, Config, GridConfig, TrainConfig, load_toml, make_config
+from lipread.devices import keep_freed_memory
 from lipread.errors import ConfigError, LipreadError
 
 DRY_RUN = "--dry_run"
+EVALUATE_ONLY = "--evaluate_only"
 
 
 def parse(arguments: list[str]) -> TrainConfig:
@@ -88,7 +92,7 @@ def command_line(arguments: list[str]) -> dict[str, Any]:
     class Arguments(TrainConfig, BaseSettings):  # type: ignore[misc]
         """Train a network on prepared folders. --config FILE.toml gives settings, the rest here overrides them;
         --search FILE.toml tries every combination of the values listed there; --dry-run takes a few steps and writes
-        nothing."""
+        nothing; --evaluate-only measures the checkpoint of --init on the split `val`."""
 
     try:
         source: CliSettingsSource[Any] = CliSettingsSource(
@@ -146,10 +150,11 @@ def main() -> int:
     """Run a training or a search; errors are one line."""
     try:
         arguments = list(_spelled(sys.argv[1:]))
-        dry = DRY_RUN in arguments
-        arguments = [argument for argument in arguments if argument != DRY_RUN]
+        dry, only_evaluate = DRY_RUN in arguments, EVALUATE_ONLY in arguments
+        arguments = [argument for argument in arguments if argument not in (DRY_RUN, EVALUATE_ONLY)]
         grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
         config = parse(arguments)
+        keep_freed_memory()
         if not config.data:
             found = sorted(path.parent for path in Path("prepared").glob("*/manifest.tsv"))
             if not found:
@@ -159,6 +164,12 @@ def main() -> int:
             from lipread.training.loop import dry_run
 
             print(dry_run(config))
+            return 0
+        if only_evaluate:
+            from lipread.training.loop import measure
+
+            for name, figure in measure(config).items():
+                print(f"{name}: {figure}")
             return 0
         if grid:
             from lipread.training.grid_search import grid_search, show_trials

@@ -43,6 +43,11 @@ class Checkpoint:
     name: str
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes of the network's `classifier` are called; () without one."""
+        return tuple(self.record.get("classes", ()))
+
+    @property
     def temperature(self) -> float:
         """What makes word confidences agree with how often words are right; 1 until `lipread calibrate` fitted it."""
         return float(self.record.get("calibration", {}).get("temperature", 1.0))
@@ -64,12 +69,13 @@ def save_checkpoint(
         path: file to write, .safetensors.
         network: gives the configuration, and the weights unless `weights` are given.
         alphabet: symbols of the CTC outputs.
-        record: JSON-able training record.
+        record: JSON-able training record; `classes` in it names those of the network's `classifier`.
         weights: other weights for the same network, for example an average.
         half: store as float16 (half the size).
     Raises: CheckpointError: alphabet, weights and network do not fit. OutputError: the file cannot be written.
     """
     _check_alphabet(str(path), alphabet, network.config)
+    _check_classes(str(path), record, network.config)
     chosen = network.state_dict() if weights is None else weights
     _check_weights(str(path), network, chosen)
     state = {
@@ -118,6 +124,7 @@ def load_checkpoint(path: PathLike, device: str | torch.device = "cpu") -> Check
     except (KeyError, TypeError, ValueError) as error:  # ConfigError and bad JSON are ValueErrors
         raise CheckpointError(f"{file}: its description is damaged ({error}); get the file again") from error
     _check_alphabet(str(file), alphabet, config)
+    _check_classes(str(file), record, config)
     network = LipNetwork(config)
     load_weights(network, state, origin=str(file))
     return Checkpoint(network.to(device).eval(), alphabet, record, file.stem)
@@ -151,5 +158,15 @@ def _check_alphabet(origin: str, alphabet: Alphabet, config: NetworkConfig) -> N
     if alphabet.size != config.alphabet_size:
         raise CheckpointError(
             f"{origin}: the alphabet has {alphabet.size} symbols, the network's head {config.alphabet_size}; "
+            "they must be the same"
+        )
+
+
+def _check_classes(origin: str, record: Mapping[str, Any], config: NetworkConfig) -> None:
+    names = record.get("classes", ())
+    count = len(set(names)) if isinstance(names, list | tuple) else 0
+    if count != config.classes:
+        raise CheckpointError(
+            f"{origin}: the record names {count} classes, the network's head has {config.classes}; "
             "they must be the same"
         )

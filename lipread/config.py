@@ -89,6 +89,7 @@ class NetworkConfig(Config):
     audio: AudioConfig = AudioConfig()
     encoder: EncoderConfig = EncoderConfig()
     alphabet_size: int = Field(29, ge=2)  # CTC outputs, blank included
+    classes: int = Field(0, ge=0)  # of the head on [CLS] that tells words or sentences apart; 0: there is none
     fusion_layers: int = Field(1, ge=0)  # temporal convolutions after the streams are joined
     position_jitter: int = Field(25, ge=0)  # in training, positions start at a random 0..this
 
@@ -189,6 +190,9 @@ class TrainConfig(Config):
     """One training, whole."""
 
     data: tuple[Path, ...] = ()  # prepared folders
+    # read sentences with CTC, or classify: words cut out of the clips, or whole clips whose text is the class
+    task: Literal["sentences", "words", "phrases"] = "sentences"
+    word_frames: int = Field(29, ge=1)  # most frames of a word's clip, the word in their middle (LRW has 29)
     out: Path = Path("runs/lipread")
     preset: Literal["tiny", "small", "base", "large"] = "small"
     network: NetworkConfig | None = None  # replaces the preset
@@ -244,6 +248,15 @@ class TrainConfig(Config):
         if self.drop_sound + self.drop_lips > 1:
             raise ValueError(
                 f"drop_sound={self.drop_sound} and drop_lips={self.drop_lips} add up to more than 1; lower one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_of_sentences(self) -> TrainConfig:
+        if self.task != "sentences" and self.consistency:
+            raise ValueError(
+                f"consistency={self.consistency} is for task='sentences', whose CTC it helps, not for {self.task!r}; "
+                "leave it out"
             )
         return self
 

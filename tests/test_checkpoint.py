@@ -163,6 +163,33 @@ def test_another_alphabet_is_refused(saved: Path) -> None:
     assert "the alphabet has 3 symbols, the network's head 29" in refusal(rewritten(saved, edited("alphabet", symbols)))
 
 
+def test_classes_have_names(tmp_path: Path) -> None:
+    network = tiny_network(TINY.model_copy(update={"classes": 3}))
+    path = tmp_path / "words.safetensors"
+    save_checkpoint(path, network, ENGLISH, {"classes": ["bin", "lay", "red"]})
+    loaded = load_checkpoint(path)
+    assert loaded.classes == ("bin", "lay", "red")
+    states = network.encode(*padded(clips_of(5)))
+    assert torch.equal(loaded.network.class_scores(states), network.class_scores(states))
+
+
+def test_a_checkpoint_without_classes_is_as_before(saved: Path) -> None:
+    assert load_checkpoint(saved).classes == ()
+    assert not any(key.startswith("classifier") for key in contents(saved)[0])
+    config = TINY.model_dump(exclude={"classes"})  # as it was written before there were any
+    assert load_checkpoint(rewritten(saved, edited("config", json.dumps(config)))).network.config == TINY
+
+
+@pytest.mark.parametrize("names", [[], ["bin"], ["bin", "bin", "red"], "bin", 3, None])
+def test_classes_that_do_not_fit_the_head_are_refused(names: Any, tmp_path: Path) -> None:
+    network = tiny_network(TINY.model_copy(update={"classes": 3}))
+    path = tmp_path / "words.safetensors"
+    with pytest.raises(CheckpointError, match=r"the record names [012] classes, the network's head has 3"):
+        save_checkpoint(path, network, ENGLISH, {"classes": names})
+    save_checkpoint(path, network, ENGLISH, {"classes": ["bin", "lay", "red"]})
+    assert "the network's head has 3" in refusal(rewritten(path, edited("record", json.dumps({"classes": names}))))
+
+
 def test_another_network_in_the_configuration_is_refused(saved: Path) -> None:
     config = TINY.model_dump()
     config["geometry"]["width"] = 20

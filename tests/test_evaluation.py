@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from lipread.alphabet import Alphabet
+from lipread.config import TrainConfig
 from lipread.decoding.greedy import greedy_decode
 from lipread.metrics import score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
 from lipread.training import evaluation
 from lipread.training.dataset import Clip, load_clips
-from lipread.training.evaluation import evaluate, whole_clips
-from networks import tiny_network
+from lipread.training.evaluation import Classification, classify, evaluate, whole_clips
+from lipread.training.word_clips import cuts_of
+from networks import TINY, tiny_network
 from prepared import prepare
 
 CPU = torch.device("cpu")
@@ -72,6 +74,49 @@ def test_figures_equal_reading_clip_by_clip(
     assert found.as_dict() == {
         "wer": round(found.score.wer, 4), "cer": round(found.score.cer, 4), "clips": len(chosen)
     }
+
+
+# -- classes ----------------------------------------------------------------------------------------------------------
+
+
+CLASSES = ("ah", "bin", "blue", "no", "soon", "three")
+
+
+def test_figures_of_classes_by_hand() -> None:
+    said, told = ("bin", "red", "at", "b"), ("bin", "red", "eight", "b")
+    found = Classification(score(said, told), said, told)
+    assert found.accuracy == 0.75
+    assert found.error == pytest.approx(0.25)
+    assert str(found) == "top-1 accuracy 75.0% of 4"
+    assert found.as_dict() == {"accuracy": 0.75, "wer": 0.25, "cer": round(4 / 9, 4), "clips": 4}
+
+
+@pytest.mark.parametrize(("pixels", "points"), [(True, True), (False, True), (True, False)])
+def test_classes_equal_telling_them_cut_by_cut(
+    pixels: bool, points: bool, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "CUTS_AT_ONCE", 4)  # clips are divided among batches, and lengths are mixed
+    network = tiny_network(TINY.model_copy(update={"classes": len(CLASSES)}))
+    config = TrainConfig(task="words", word_frames=40)
+    cuts = [cut for clip in clips if points or clip.crops_path for cut in cuts_of(clip, config)]
+    assert len({cut.end - cut.start for cut in cuts}) > 1
+    rows = []
+    for cut in cuts:
+        frames = slice(cut.start, cut.end)
+        crops = None
+        if pixels and cut.clip.crops_path:
+            crops = torch.from_numpy(centre_crop(read_crops(cut.clip.crops_path)[frames], 88))[None]
+        lips = torch.from_numpy(cut.clip.points[frames])[None] if points or crops is None else None
+        states = network.encode(crops, lips, torch.tensor([cut.end - cut.start]))
+        rows.append(network.class_scores(states)[0].detach())
+    scores = torch.stack(rows)
+    with torch.no_grad():
+        network.classifier.linear.bias -= scores.mean(0)  # or this random network would say the same of all
+    told = [CLASSES[number] for number in (scores - scores.mean(0)).argmax(1).tolist()]
+    assert len(set(told)) > 1
+    found = classify(network, cuts, CLASSES, CPU, use_pixels=pixels, use_points=points)
+    assert found.hypotheses == tuple(told)
+    assert found.references == tuple(cut.label for cut in cuts)
 
 
 def test_no_gradient_is_kept(clips: list[Clip]) -> None:

@@ -15,7 +15,7 @@ from lipread.config import TrainConfig
 from lipread.errors import OutputError
 from lipread.metrics import score
 from lipread.training.dataset import Clip
-from lipread.training.evaluation import Evaluation
+from lipread.training.evaluation import Classification, Evaluation
 from lipread.training.report import Report
 
 REFERENCES = tuple(f"bin blue {k}" for k in range(12))
@@ -76,6 +76,16 @@ def test_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "step 210: val: WER 30.6%, CER 9.8%" in lines
     assert "    bin blue 0 | bin blue 0" in lines
     assert lines[-1] == "[3] clips are left out"
+
+
+def test_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, told = ("bin", "red", "at", "b"), ("bin", "red", "eight", "b")
+    report = Report(TrainConfig(out=tmp_path), active=True, show=True)
+    report.evaluation(7, {"val": Classification(score(said, told), said, told)})
+    report.close()
+    assert "step 7: val: top-1 accuracy 75.0% of 4" in capsys.readouterr().out.splitlines()
+    (accuracy,) = curves(tmp_path).Scalars("val/accuracy")
+    assert (accuracy.step, accuracy.value) == (7, 0.75)
 
 
 def test_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,15 +16,17 @@ from lipread.config import PRESETS, TrainConfig
 from lipread.errors import CheckpointError, DataError, OutputError
 from lipread.training.state import State, load_state, prepare_state, save_state
 from lipread.training.teachers import FrameWords
-from networks import tiny_network
+from networks import TINY, tiny_network
 
 CPU = torch.device("cpu")
 VOCABULARY = ("bin", "blue")
 
 
-def make(*, vocabulary: tuple[str, ...] = VOCABULARY, **changes: Any) -> State:
+def make(*, vocabulary: tuple[str, ...] = VOCABULARY, classes: tuple[str, ...] = (), **changes: Any) -> State:
     values: dict[str, Any] = {"preset": "tiny", "ema_decay": 0.5}
-    return prepare_state(TrainConfig(**values | changes), Alphabet.english(), vocabulary, CPU)
+    if classes:
+        values |= {"task": "words", "network": TINY.model_copy(update={"classes": len(classes)})}
+    return prepare_state(TrainConfig(**values | changes), Alphabet.english(), vocabulary, CPU, classes=classes)
 
 
 def moved(state: State, steps: int = 2) -> State:
@@ -109,6 +111,7 @@ def test_nothing_chosen_yet_is_kept_too(tmp_path: Path) -> None:
     [
         ({"vocabulary": ("bin", "green")}, "it was trained on other texts"),
         ({"vocabulary": ("bin",)}, "it was trained on other texts"),
+        ({"classes": ("bin", "blue")}, "it was trained for another task, or for other classes"),
         ({"network": PRESETS["tiny"].model_copy(update={"fusion_layers": 2})}, "Error(s) in loading state_dict"),
     ],
 )
@@ -126,7 +129,7 @@ def test_states_of_before_the_symbols_were_kept_still_load(tmp_path: Path) -> No
     state = moved(make())
     save_state(state, tmp_path / "latest.pt")
     whole = torch.load(tmp_path / "latest.pt", weights_only=True)
-    del whole["symbols"]
+    del whole["symbols"], whole["classes"]
     torch.save(whole | {"rng": torch.get_rng_state()}, tmp_path / "latest.pt")
     other = make()
     load_state(other, tmp_path / "latest.pt", CPU)
@@ -181,6 +184,39 @@ def test_start_from_a_checkpoint(tmp_path: Path) -> None:
     for key, value in network.state_dict().items():
         assert torch.equal(state.network.state_dict()[key], value)
         assert torch.equal(state.average.state[key], value)
+
+
+def test_classes_are_saved_and_their_names_count(tmp_path: Path) -> None:
+    state = moved(make(classes=("bin", "blue", "red")))
+    save_state(state, tmp_path / "latest.pt")
+    other = make(classes=("bin", "blue", "red"), seed=4)
+    load_state(other, tmp_path / "latest.pt", CPU)
+    assert same(state, other)
+    for classes in (("bin", "blue", "rot"), ("bin", "blue"), ()):
+        with pytest.raises(DataError, match="for another task, or for other classes"):
+            load_state(make(classes=classes), tmp_path / "latest.pt", CPU)
+
+
+def classifier_of(state: State) -> torch.Tensor | None:
+    return state.network.state_dict().get("classifier.linear.weight")
+
+
+def test_the_head_starts_from_a_checkpoint_with_the_same_classes_alone(tmp_path: Path) -> None:
+    classes = ("bin", "blue", "red")
+    state = make(classes=classes, seed=5)
+    path = tmp_path / "words.safetensors"
+    save_checkpoint(path, state.network, Alphabet.english(), {"classes": list(classes)})
+    before = classifier_of(state)
+    again, others, none = (make(init=path, classes=c) for c in (classes, ("bin", "blue", "green", "now"), ()))
+    assert before is not None and torch.equal(classifier_of(again), before)  # type: ignore[arg-type]
+    fresh = classifier_of(others)
+    assert fresh is not None and fresh.shape == (4, 32) and not torch.equal(fresh[:3], before)
+    assert classifier_of(none) is None
+    for begun in (again, others, none):
+        assert torch.equal(begun.network.cls, state.network.cls)
+        assert torch.equal(begun.network.encoder.pooler.dense.weight, state.network.encoder.pooler.dense.weight)
+    save_checkpoint(path, none.network, Alphabet.english(), {})  # and from one that only reads
+    assert classifier_of(make(init=path, classes=classes)) is not None
 
 
 def test_a_checkpoint_of_another_size_is_refused(tmp_path: Path) -> None:

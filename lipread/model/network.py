@@ -1,6 +1,7 @@
 """Mouth crops, lip points and sound -> log-probabilities of symbols at 25 Hz.
 
-Shapes: B clips, T frames, H x W pixels, P points, N = 640 T samples, V symbols (blank = 0), D features, K offsets.
+Shapes: B clips, T frames, H x W pixels, P points, N = 640 T samples, V symbols (blank = 0), D features, K offsets,
+M classes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from lipread.config import NetworkConfig
 from lipread.model.agreement import REACH_FRAMES, Agreement
 from lipread.model.audio_frontend import AudioFrontend
+from lipread.model.classifier import ClassHead
 from lipread.model.ctc import CtcHead
 from lipread.model.encoder import BertEncoder
 from lipread.model.frontend import PixelFrontend
@@ -29,7 +31,8 @@ Streams = dict[str, tuple[Tensor, Tensor]]  # name -> features of its frames (n,
 class LipNetwork(nn.Module):
     """Front-ends, fusion, BERT encoder, CTC head. Reads pixels, lip geometry, sound, or any of them together.
 
-    A network whose `streams` have no sound has no audio front-end: its state dict is that of lips alone.
+    A network whose `streams` have no sound has no audio front-end: its state dict is that of lips alone. One with
+    `classes` also tells from the pooled [CLS] which of them a clip is.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -48,6 +51,8 @@ class LipNetwork(nn.Module):
         self.cls = nn.Parameter(torch.zeros(width))
         self.encoder = BertEncoder(config.encoder)
         self.ctc = CtcHead(width, config.alphabet_size, dropout=config.encoder.hidden_dropout_prob)
+        if config.classes:
+            self.classifier = ClassHead(width, config.classes, dropout=config.encoder.hidden_dropout_prob)
 
     @property
     def hears(self) -> bool:
@@ -100,6 +105,11 @@ class LipNetwork(nn.Module):
         segments = segments_of(streams, lengths)[:, None].expand_as(positions)
         states: list[Tensor] = self.encoder(x, with_cls, segments, positions)
         return states
+
+    def class_scores(self, states: list[Tensor]) -> Tensor:
+        """Hidden states, as `encode` gives them -> scores of the classes before softmax, (B, M)."""
+        scores: Tensor = self.classifier(self.encoder.pooler(states[-1]))
+        return scores
 
     def agreement_scores(self, streams: Streams, lengths: Tensor, frames: int) -> Tensor:
         """How well lips and sound go together at each offset between them, (B, K); see `Agreement`.

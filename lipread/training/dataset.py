@@ -26,6 +26,7 @@ from lipread.mouth import read_crops
 from lipread.training.augment import augment, random_speed
 from lipread.training.batches import Batch, Example, WordSpan, collate
 from lipread.training.compose import Composer
+from lipread.training.word_clips import Cutter, part_of
 from lipread.values import FRAME_RATE_HZ, Array
 
 SILENCES = frozenset({"sil", "sp", ""})
@@ -206,16 +207,18 @@ class TrainingBatches(Dataset[Batch]):
         config: batch sizes, shares, augmentation, seed.
         alphabet: to write the targets.
         vocabulary: words that the per-frame loss names, without silence (silence is 0).
+        classes: what is to be told apart, where clips are classified; every clip has a part that is one of them.
         crop_side_px: side of the crops given out.
         rank, world_size: this process's share of every batch.
     """
 
     def __init__(
         self, clips: list[Clip], config: TrainConfig, alphabet: Alphabet, vocabulary: tuple[str, ...],
-        *, crop_side_px: int, rank: int = 0, world_size: int = 1,
+        *, crop_side_px: int, classes: tuple[str, ...] = (), rank: int = 0, world_size: int = 1,
     ) -> None:
         self.config, self.alphabet, self.crop_side_px = config, alphabet, crop_side_px
         self.word_ids = {word: number + 1 for number, word in enumerate(vocabulary)}
+        self.class_ids = {label: number for number, label in enumerate(classes)}
         self.rank, self.world_size = rank, world_size
         self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn"])
         self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn"])
@@ -227,6 +230,7 @@ class TrainingBatches(Dataset[Batch]):
         self.composer = Composer(
             clips, self._crops, max_frames=max_frames, listen=self._sound if self._hears else None
         )
+        self._cutter = Cutter(clips, config) if classes else None
         self._max_frames = max_frames
         self._cache: dict[Path, Array] = {}
         self._cached_bytes = 0
@@ -272,7 +276,10 @@ class TrainingBatches(Dataset[Batch]):
         else:
             pool = self.points
         clip = pool.draw(rng)
-        example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels)
+        if self._cutter:
+            example = part_of(self._whole(clip, pixels=wants_pixels), self._cutter.draw(clip, rng))
+        else:
+            example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels)
         speed = random_speed(rng, self.config.augment)
         if pair is not None:  # one sentence, changed in two ways
             rng = np.random.default_rng([self.config.seed, step, slot, 1])
@@ -294,7 +301,14 @@ class TrainingBatches(Dataset[Batch]):
         labels = np.zeros(len(example.points), np.int64)
         for word in example.words:
             labels[word.start : word.end] = self.word_ids.get(word.text, -100)
-        return replace(example.with_targets(self.alphabet.encode(example.text), labels), pair=pair)
+        targets = [self.class_ids[example.text]] if self._cutter else self.alphabet.encode(example.text)
+        return replace(example.with_targets(targets, labels), pair=pair)
+
+    def _whole(self, clip: Clip, *, pixels: bool) -> Example:
+        """A clip as it is."""
+        crops = self._crops(clip) if pixels and clip.crops_path else None
+        sound = self._sound(clip) if self._hears and clip.sound_path else None
+        return Example(clip.name, clip.text, crops, clip.displacements, clip.words, sound=sound)
 
     def _other_voices(self, clip: Clip) -> Callable[[np.random.Generator], Array] | None:
         """What gives the sound of clips of other speakers, one at a time; None where there are none."""

@@ -1,4 +1,6 @@
-"""Network + prepared clips -> greedy texts and error rates, for choosing; reported ones come from `lipread evaluate`.
+"""Network + prepared clips -> greedy texts and error rates, or classes and accuracy, for choosing.
+
+What is reported of texts comes from `lipread evaluate`.
 
 Shapes: B clips, T frames.
 """
@@ -19,21 +21,60 @@ from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
 from lipread.training.batches import Batch, Example, collate
 from lipread.training.dataset import Clip, read_sound
+from lipread.training.word_clips import Cut, part_of
 
 EVALUATION_BATCH = 10
+CUTS_AT_ONCE = 24  # of a second each
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Error rates with the texts they come from."""
+    """Error rates with the texts they come from.
+
+    Attributes:
+        error: what checkpoints are chosen by: WER plus a little CER (it moves first).
+        rates: by the names of their curves.
+    """
 
     score: Score
     references: tuple[str, ...]
     hypotheses: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"WER {self.score.wer:.1%}, CER {self.score.cer:.1%}"
+
+    @property
+    def error(self) -> float:
+        return self.score.wer + 0.1 * self.score.cer
+
+    @property
+    def rates(self) -> dict[str, float]:
+        return {"wer": self.score.wer, "cer": self.score.cer}
+
     def as_dict(self) -> dict[str, Any]:
         """For the training record."""
-        return {"wer": round(self.score.wer, 4), "cer": round(self.score.cer, 4), "clips": len(self.references)}
+        return {**{name: round(rate, 4) for name, rate in self.rates.items()}, "clips": len(self.references)}
+
+
+class Classification(Evaluation):
+    """The same of classes; their error is the share of clips that were taken for another class."""
+
+    def __str__(self) -> str:
+        return f"top-1 accuracy {self.accuracy:.1%} of {len(self.references)}"
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the clips whose class was told."""
+        pairs = zip(self.references, self.hypotheses, strict=True)
+        return sum(said == told for said, told in pairs) / max(1, len(self.references))
+
+    @property
+    def error(self) -> float:
+        return 1 - self.accuracy
+
+    @property
+    def rates(self) -> dict[str, float]:
+        return {"accuracy": self.accuracy, **super().rates}
 
 
 @torch.no_grad()
@@ -56,11 +97,41 @@ def evaluate(
     return Evaluation(score(references, hypotheses), tuple(references), tuple(hypotheses))
 
 
+@torch.no_grad()
+def classify(
+    network: LipNetwork, cuts: Sequence[Cut], classes: Sequence[str], device: torch.device,
+    *, use_pixels: bool = True, use_points: bool = True, use_sound: bool = False,
+) -> Classification:
+    """Tell the classes of parts of prepared clips with a network in eval mode."""
+    hypotheses: list[str] = []
+    side_px = network.config.frontend.crop_side_px
+    for first in range(0, len(cuts), CUTS_AT_ONCE):
+        some = cuts[first : first + CUTS_AT_ONCE]
+        clips = list({id(cut.clip): cut.clip for cut in some}.values())
+        examples = examples_of(clips, side_px, use_pixels=use_pixels, use_sound=use_sound)
+        wholes = {id(clip): example for clip, example in zip(clips, examples, strict=True)}
+        batch = collate([part_of(wholes[id(cut.clip)], cut) for cut in some], side_px).to(device)
+        states = network.encode(
+            batch.crops, batch.points if use_points else None, batch.lengths, batch.sound,
+            use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
+        )
+        hypotheses += [classes[number] for number in network.class_scores(states).argmax(1).tolist()]
+    references = [cut.label for cut in cuts]
+    return Classification(score(references, hypotheses), tuple(references), tuple(hypotheses))
+
+
 def whole_clips(
     clips: Sequence[Clip], side_px: int, *, use_pixels: bool = True, use_sound: bool = False
 ) -> Batch:
     """Clips as they are, centre-cropped, in one batch."""
-    examples = [
+    return collate(examples_of(clips, side_px, use_pixels=use_pixels, use_sound=use_sound), side_px)
+
+
+def examples_of(
+    clips: Sequence[Clip], side_px: int, *, use_pixels: bool = True, use_sound: bool = False
+) -> list[Example]:
+    """Clips as they are, centre-cropped."""
+    return [
         Example(
             clip.name, clip.text,
             centre_crop(read_crops(clip.crops_path), side_px) if use_pixels and clip.crops_path else None,
@@ -69,4 +140,3 @@ def whole_clips(
         )
         for clip in clips
     ]
-    return collate(examples, side_px)

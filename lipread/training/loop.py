@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,18 +24,19 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
 from lipread.devices import choose_device
-from lipread.errors import ConfigError, LipreadError, TrainingError
+from lipread.errors import ConfigError, DataError, LipreadError, TrainingError
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import valid_frames
 from lipread.model.norm import freeze_batchnorm, freeze_kept_batchnorm
 from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.dataset import Clip, TrainingBatches, divide_clips, load_clips, training_vocabulary
-from lipread.training.evaluation import Evaluation, evaluate
+from lipread.training.evaluation import Evaluation, classify, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
 from lipread.training.teachers import agreement_loss, captured, consistency_loss, kept_in_words
+from lipread.training.word_clips import cuts_of, cuts_of_all, fits
 
 DRY_STEPS = 3
 
@@ -63,17 +65,21 @@ def make_ready(config: TrainConfig) -> Ready:
         torch.set_num_threads(config.threads)
     network = config.network_config
     clips = [clip for folder in config.data for clip in load_clips(folder)]
+    if config.task != "sentences":
+        clips = with_classes(clips, config)
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
         raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
-    fitting = [clip for clip in clips if clip.frames < network.encoder.max_position_embeddings]
+    fitting = [clip for clip in clips if fits(clip, config)]
     training, choosing = divide_clips(fitting, config)
     vocabulary = training_vocabulary(training)
     alphabet = choose_alphabet(config, training)
-    config = config.model_copy(update={"network": network.model_copy(update={"alphabet_size": alphabet.size})})
-    state = prepare_state(config, alphabet, vocabulary, device)
+    classes = choose_classes(config, training)
+    sizes = {"alphabet_size": alphabet.size, "classes": len(classes)}
+    config = config.model_copy(update={"network": network.model_copy(update=sizes)})
+    state = prepare_state(config, alphabet, vocabulary, device, classes=classes)
     batches = TrainingBatches(
         training, config, alphabet, vocabulary,
-        crop_side_px=state.network.config.frontend.crop_side_px, rank=rank, world_size=world_size,
+        crop_side_px=state.network.config.frontend.crop_side_px, classes=classes, rank=rank, world_size=world_size,
     )
     return Ready(
         config, state, batches, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
@@ -102,7 +108,8 @@ def dry_run(config: TrainConfig) -> str:
         f"training: {len(ready.training)} clips of {len({clip.speaker for clip in ready.training})} speakers, "
         f"{len(with_pixels)} of them with pixels; {ready.left_out} too long",
         "choosing: " + (", ".join(chosen_on) or "nothing"),
-        f"network: {sum(p.numel() for p in state.network.parameters()):,} parameters, {ready.alphabet.size} symbols",
+        f"network: {sum(p.numel() for p in state.network.parameters()):,} parameters, "
+        + (f"{len(state.classes)} classes" if state.classes else f"{ready.alphabet.size} symbols"),
         f"{config.steps} steps of {step_s:.1f} s on {ready.device}, {ready.world_size} process(es): about "
         f"{config.steps * step_s / 3600:.1f} hours; loss {loss:.2f} after {state.step} steps",
     ])
@@ -145,6 +152,8 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
                     state.best = score
                     record = report.record(state.step, ready.training)
                     record["chosen_on"] = {name: figure.as_dict() for name, figure in figures.items()}
+                    if state.classes:
+                        record["classes"] = list(state.classes)
                     save_checkpoint(best, state.network, ready.alphabet, record, weights=state.average.state)
             if rank == 0 and (state.step % config.save_every == 0 or last):
                 save_state(state, latest)
@@ -152,6 +161,26 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         report.close()
     distributed.leave()
     return best
+
+
+def measure(config: TrainConfig) -> dict[str, Evaluation]:
+    """Figures of the checkpoint `config.init` on the clips that choose; nothing is trained or written.
+
+    Raises: as `train`. ConfigError: there is no such checkpoint, it has no head for the task, or there are no clips.
+    """
+    if config.init is None:
+        raise ConfigError("only a trained checkpoint can be measured; name it with --init FILE.safetensors")
+    ready = make_ready(config)
+    if ready.state.classes and ready.state.classes != load_checkpoint(config.init).classes:
+        raise ConfigError(
+            f"init={str(config.init)!r} does not tell these {len(ready.state.classes)} classes apart; give a "
+            f"checkpoint that was trained with --task {config.task} on them"
+        )
+    figures = choose(ready.state, ready.choosing, ready.alphabet, ready.device, ready.config)
+    distributed.leave()
+    if not figures:
+        raise ConfigError("there is no clip of the split `val` with a text to measure on; check --data")
+    return figures
 
 
 def training_step(state: State, batches: list[Batch], config: TrainConfig, device: torch.device) -> float:
@@ -205,7 +234,8 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
-    """CTC loss per symbol plus the weighted helping losses, (B,); at first those of the pixels alone."""
+    """CTC loss per symbol, or cross-entropy of the class, plus the weighted helping losses, (B,); at first those of
+    the pixels alone."""
     network, use_pixels = state.network, batch.use_pixels
     with (
         autocast(config.precision, batch.points.device),
@@ -221,13 +251,10 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
                 batch.crops, batch.points, batch.lengths, batch.sound,
                 use_pixels=use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
             )
-            log_probs = network.ctc(states[-1][:, 1:])
-            agree = consistency_loss(log_probs, batch.lengths, batch.twin) if config.consistency else None
-            if config.symbols_in_words:
-                log_probs = kept_in_words(log_probs, batch.frame_labels, state.word_of_symbol.to(log_probs.device))
-            losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
-            if agree is not None:
-                losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
+            if state.classes:
+                losses = F.cross_entropy(network.class_scores(states), batch.targets, reduction="none")
+            else:
+                losses = _text_losses(state, states, batch, config)
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
         if centred and (config.shape_loss or config.pixel_word_loss):
@@ -237,6 +264,18 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             streams, valid = fused[0].inputs
             scores = network.agreement_scores(streams, batch.lengths, valid.shape[1])
             losses = losses + config.agreement_loss * agreement_loss(scores, streams)
+    return losses
+
+
+def _text_losses(state: State, states: list[Tensor], batch: Batch, config: TrainConfig) -> Tensor:
+    """CTC loss per symbol, (B,)."""
+    log_probs = state.network.ctc(states[-1][:, 1:])
+    agree = consistency_loss(log_probs, batch.lengths, batch.twin) if config.consistency else None
+    if config.symbols_in_words:
+        log_probs = kept_in_words(log_probs, batch.frame_labels, state.word_of_symbol.to(log_probs.device))
+    losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
+    if agree is not None:
+        losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
     return losses
 
 
@@ -259,17 +298,22 @@ def choose(
     kept = {key: value.clone() for key, value in state.network.state_dict().items()}
     state.network.load_state_dict(state.average.state)
     state.network.eval()
+
+    def figure(clips: list[Clip], **streams: bool) -> Evaluation:
+        if state.classes:
+            return classify(state.network, cuts_of_all(clips, config), state.classes, device, **streams)
+        return evaluate(state.network, clips, alphabet, device, **streams)
+
     with autocast(config.precision, device):
         figures: dict[str, Evaluation] = {}
         for name, clips in choosing.items():
             if not any(clip.text for clip in clips):
                 continue
-            figures[name] = evaluate(state.network, clips, alphabet, device, use_pixels=config.batch_pixels > 0)
+            figures[name] = figure(clips, use_pixels=config.batch_pixels > 0)
             heard = [clip for clip in clips if clip.sound_path]
             if state.network.hears and heard:
-                alone = {"use_pixels": False, "use_points": False, "use_sound": True}
-                figures[f"{name}, sound"] = evaluate(state.network, heard, alphabet, device, **alone)
-                figures[f"{name}, both"] = evaluate(state.network, heard, alphabet, device, use_sound=True)
+                figures[f"{name}, sound"] = figure(heard, use_pixels=False, use_points=False, use_sound=True)
+                figures[f"{name}, both"] = figure(heard, use_sound=True)
     state.network.load_state_dict(kept)
     return figures
 
@@ -283,11 +327,32 @@ def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
     )
 
 
+def with_classes(clips: list[Clip], config: TrainConfig) -> list[Clip]:
+    """The clips that have a part to classify. Raises: DataError: there is none to train on."""
+    found = [clip for clip in clips if cuts_of(clip, config)]
+    if not any(clip.split == "train" for clip in found):
+        raise DataError(
+            f"no clip of the split `train` has what --task {config.task} needs: word times to cut by (words), or a "
+            "text (phrases); prepare the corpus with its alignments or texts"
+        )
+    return found
+
+
+def choose_classes(config: TrainConfig, clips: list[Clip]) -> tuple[str, ...]:
+    """What is told apart: the classes of `config.init` where all of the training's are among them, or these; () where
+    sentences are read."""
+    if config.task == "sentences":
+        return ()
+    labels = {cut.label for cut in cuts_of_all(clips, config)}
+    known = load_checkpoint(config.init).classes if config.init else ()
+    return known if labels <= set(known) else tuple(sorted(labels))
+
+
 def mean_error(figures: dict[str, Evaluation]) -> float:
-    """What checkpoints are chosen by: the mean of the WERs plus a little CER (it moves first)."""
+    """What checkpoints are chosen by."""
     if not figures:
         return math.inf
-    return sum(f.score.wer + 0.1 * f.score.cer for f in figures.values()) / len(figures)
+    return sum(figure.error for figure in figures.values()) / len(figures)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:

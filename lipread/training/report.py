@@ -71,16 +71,16 @@ class Report:
         self._progress.update(self._task, completed=step)
 
     def evaluation(self, step: int, figures: dict[str, Evaluation]) -> None:
-        """Show error rates and some decodes."""
+        """Show rates and some decodes."""
         for name, figure in figures.items():
-            self._console.print(f"step {step}: {name}: WER {figure.score.wer:.1%}, CER {figure.score.cer:.1%}")
+            self._console.print(f"step {step}: {name}: {figure}")
             pairs = list(zip(figure.references, figure.hypotheses, strict=True))
             pairs = pairs[:: max(1, len(pairs) // SAMPLES)]
             for reference, hypothesis in pairs[:2]:
                 self._console.print(f"    {reference} | {hypothesis}", markup=False, highlight=False)
             if self._writer:
-                self._writer.add_scalar(f"{name}/wer", figure.score.wer, step)
-                self._writer.add_scalar(f"{name}/cer", figure.score.cer, step)
+                for rate, value in figure.rates.items():
+                    self._writer.add_scalar(f"{name}/{rate}", value, step)
                 table = "\n".join(f"| {r} | {h} |" for r, h in pairs[:SAMPLES])
                 self._writer.add_text(f"{name}/decodes", f"| said | read |\n|---|---|\n{table}", step)
         self._last = time.perf_counter()

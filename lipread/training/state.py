@@ -38,6 +38,7 @@ class State:
     scaler: GradScaler
     average: WeightAverage
     symbols: tuple[str, ...]  # of the alphabet, then the words of the per-frame loss
+    classes: tuple[str, ...] = ()  # that the network tells apart, by name
     step: int = 0
     best: float = math.inf
 
@@ -50,13 +51,16 @@ class State:
 
 
 def prepare_state(
-    config: TrainConfig, alphabet: Alphabet, vocabulary: tuple[str, ...], device: torch.device
+    config: TrainConfig, alphabet: Alphabet, vocabulary: tuple[str, ...], device: torch.device,
+    *, classes: tuple[str, ...] = (),
 ) -> State:
     """Network, optimizer and average at step 0, from `config.init` or from random weights of `config.seed`."""
     torch.manual_seed(config.seed)
     network = LipNetwork(config.network_config)
     if config.init:
-        load_weights(network, grown(load_checkpoint(config.init).network, network), origin=str(config.init))
+        begun = load_checkpoint(config.init)
+        weights = grown(begun.network, network, same_classes=begun.classes == classes)
+        load_weights(network, weights, origin=str(config.init))
     network.to(device)
     if config.freeze_frontend:
         network.frontend.requires_grad_(False)
@@ -73,14 +77,21 @@ def prepare_state(
     scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
     average = WeightAverage(network, config.ema_decay)
     return State(
-        network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary)
+        network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary),
+        classes,
     )
 
 
-def grown(trained: LipNetwork, network: LipNetwork) -> dict[str, Tensor]:
-    """The weights of a trained network for one that hears as well: what belongs to sound starts anew, and the segments
-    with sound start as the one without."""
+def grown(trained: LipNetwork, network: LipNetwork, *, same_classes: bool = True) -> dict[str, Tensor]:
+    """The weights of a trained network for one that has more to do.
+
+    Where it hears as well, what belongs to sound starts anew, and the segments with sound start as the one without.
+    Where it tells other classes apart, or none, their head starts anew, or goes.
+    """
     weights = trained.state_dict()
+    if not same_classes:
+        head = {key: value for key, value in network.state_dict().items() if key.startswith("classifier.")}
+        weights = {key: value for key, value in weights.items() if not key.startswith("classifier.")} | head
     if network.hears and not trained.hears:
         new = network.state_dict()
         weights |= {key: value for key, value in new.items() if key.startswith(SOUND_PARTS) and key not in weights}
@@ -111,6 +122,7 @@ def save_state(state: State, path: Path) -> None:
         "scaler": state.scaler.state_dict(),
         "average": state.average.state_dict(),
         "symbols": list(state.symbols),
+        "classes": list(state.classes),
         "step": state.step,
         "best": state.best,
     }
@@ -132,6 +144,8 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
         whole = torch.load(path, map_location=device, weights_only=True)
         if whole.get("symbols", list(state.symbols)) != list(state.symbols):
             raise ValueError("it was trained on other texts")
+        if whole.get("classes", []) != list(state.classes):
+            raise ValueError("it was trained for another task, or for other classes")
         state.network.load_state_dict(whole["network"])
         state.frame_words.load_state_dict(whole["frame_words"])
         state.pixel_words.load_state_dict(whole["pixel_words"])
