@@ -14,7 +14,7 @@ import media
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lipread.config import PRESETS
-from lipread.errors import CheckpointError, ConfigError, NoFaceError, VideoError
+from lipread.errors import CheckpointError, ConfigError, NoFaceError, NoPictureError, NoSoundError, VideoError
 from lipread.model.network import LipNetwork
 from lipread.pipeline import LipReader, blanks, load_model, watch_mouth
 from lipread.reading import Reading
@@ -246,3 +246,96 @@ def test_bad_calls(tmp_path: Path, tiny: Path) -> None:
         load_model(tmp_path / "gone.safetensors")
     with pytest.raises(ConfigError, match="'abacus' cannot be used"):
         load_model(tiny, "abacus")
+
+
+# --- sound
+
+
+@pytest.fixture(scope="module")
+def hearing() -> LipReader:
+    """Random weights that hear; whatever they say is not the point."""
+    torch.manual_seed(1)
+    network = LipNetwork(PRESETS["tiny"].model_copy(update={"streams": ("pixels", "points", "sound")}))
+    return LipReader(Checkpoint(network.eval(), ENGLISH, {}, "hearing"))
+
+
+@pytest.fixture(scope="module")
+def with_sound(tmp_path_factory: pytest.TempPathFactory, grid_dir: Path) -> Path:
+    """A second of a real clip among a second of noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, 16_000)).astype(np.float32)
+    pictures = media.frames_of(grid_dir, "s1_bbaf2n")[20:45]
+    return media.write_video(tmp_path_factory.mktemp("sound") / "talk.mp4", pictures, sound=noise)
+
+
+def test_lips_alone_are_what_a_network_that_hears_makes_of_them(hearing: LipReader, with_sound: Path) -> None:
+    """Sound that is not looked at changes nothing."""
+    track = watch_mouth(with_sound).track
+    alone = hearing.read_track(track)
+    assert hearing.transcribe(with_sound, modality="video").text == alone.text
+    assert all(segment.modality == "video" for segment in alone.segments)
+    assert alone.sound_late_s is None
+
+
+def test_both_and_why(hearing: LipReader, with_sound: Path) -> None:
+    said = hearing.transcribe(with_sound, modality="both")
+    assert {(each.modality, each.why[:16]) for each in said.segments} == {("both", "as was asked for")}
+    assert said.modality == "both" and said.sound_late_s is not None
+
+
+def test_sound_alone_needs_no_face(hearing: LipReader, with_sound: Path, tmp_path: Path) -> None:
+    said = hearing.transcribe(with_sound, modality="audio")
+    assert (said.duration_s, said.face_share) == (pytest.approx(1.0, abs=0.13), 0.0)
+    assert said.segments and said.modality == "audio"
+    tone = media.tone(300, 2.0, 48_000)
+    spoken = media.write_sound(tmp_path / "spoken.wav", tone, rate_hz=48_000, codec="pcm_s16le")
+    for modality in ("audio", "auto"):
+        assert hearing.transcribe(spoken, modality=modality).duration_s == pytest.approx(2.0, abs=0.05)
+    with pytest.raises(NoPictureError, match="no picture to read lips from"):
+        hearing.transcribe(spoken, modality="video")
+
+
+def test_where_no_face_is_seen_the_sound_is_read(hearing: LipReader, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.1, (1, 16_000)).astype(np.float32)
+    grey = [np.full((96, 96, 3), 90, np.uint8)] * 25
+    faceless = media.write_video(tmp_path / "grey.mp4", grey, sound=noise)
+    said = hearing.transcribe(faceless)
+    assert said.segments and {(each.modality, each.why) for each in said.segments} == {("audio", "no face is seen")}
+    assert "no face was found" in (hearing.transcribe(faceless, modality="video").reason or "")
+
+
+def test_silent_sound_is_left_out(hearing: LipReader, tmp_path: Path, grid_dir: Path) -> None:
+    pictures = media.frames_of(grid_dir, "s1_bbaf2n")[20:45]
+    silent = media.write_video(tmp_path / "silent.mp4", pictures, sound=np.zeros((1, 16_000), np.float32))
+    said = hearing.transcribe(silent)
+    assert {(each.modality, each.why) for each in said.segments} == {("video", "the sound is silent here")}
+    assert said.text == hearing.transcribe(silent, modality="video").text
+    assert hearing.transcribe(silent, modality="audio").reason == "no word was recognised in the sound"
+
+
+def test_sound_that_cannot_be_had(hearing: LipReader, tmp_path: Path, grid_dir: Path) -> None:
+    mute = media.write_video(tmp_path / "mute.mp4", media.frames_of(grid_dir, "s1_bbaf2n")[20:45])
+    for modality in ("audio", "both"):
+        with pytest.raises(NoSoundError, match=rf"mute\.mp4 has no sound .* modality '{modality}'"):
+            hearing.transcribe(mute, modality=modality)
+        with pytest.raises(ConfigError, match="'teller' reads lips only"):
+            teller().transcribe(mute, modality=modality)
+    assert hearing.transcribe(mute).text == hearing.transcribe(mute, modality="video").text
+    with pytest.raises(ConfigError, match="modality 'lips' is not known"):
+        hearing.transcribe(mute, modality="lips")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 2.5])
+@pytest.mark.parametrize(
+    ("rate_hz", "layout", "channels"), [(8_000, "mono", 1), (192_000, "stereo", 2), (48_000, "7.1", 8)]
+)
+def test_sound_of_any_kind_and_length(
+    hearing: LipReader, tmp_path: Path, grid_dir: Path, seconds: float, rate_hz: int, layout: str, channels: int
+) -> None:
+    """Shorter than the picture: silence follows. Longer: the rest is not read. Clipped and loud: as any other."""
+    pictures = media.frames_of(grid_dir, "s1_bbaf2n")[20:45]
+    loud = np.sign(np.random.default_rng(2).normal(0, 1, (channels, round(seconds * rate_hz)))).astype(np.float32)
+    film = media.write_video(
+        tmp_path / "film.mkv", pictures, sound=loud, sound_rate_hz=rate_hz, sound_codec="pcm_s16le", sound_layout=layout
+    )
+    said = hearing.transcribe(film, modality="both")
+    assert said.duration_s == pytest.approx(1.0, abs=0.05) and said.modality in ("both", "")
