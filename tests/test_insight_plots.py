@@ -120,6 +120,18 @@ def test_every_text_of_every_figure_has_the_pages_colour(dark: bool) -> None:
         assert all(text.get_fontsize() >= 11 for text in texts)  # 19 pixels of 800
 
 
+@pytest.mark.parametrize("most", [0.27, 0.5, 0.83, 1.0])
+def test_the_key_to_the_colours_ends_where_they_do(most: float) -> None:
+    insight = replace(made_up(), attention=np.full((25, 25), most, np.float32))
+    figure = attention_figure(insight)
+    rendered(figure)
+    (bar,) = (axes for axes in figure.findobj(Axes) if axes.get_ylabel() == "share of attention")
+    labels = [float(label.get_text()) for label in bar.get_yticklabels() if label.get_text()]
+    assert labels == sorted(set(labels)) and 0 == labels[0] and most / 2 < labels[-1] <= most + 1e-6
+    places = [label.get_window_extent() for label in bar.get_yticklabels() if label.get_text()]
+    assert all(low.y1 <= high.y0 for low, high in zip(places, places[1:], strict=False))  # none over another
+
+
 # --- pictures
 
 
