@@ -18,8 +18,9 @@ from lipread.errors import ConfigError, DataError
 from lipread.training import loop
 from lipread.training.dataset import TrainingBatches, load_clips
 from lipread.training.evaluation import Classification
-from lipread.training.loop import choose_classes, clip_losses, dry_run, measure, train, training_step, with_classes
+from lipread.training.loop import choose_classes, clip_losses, dry_run, measure, train, training_step
 from lipread.training.state import State, prepare_state
+from lipread.training.word_clips import with_classes
 from networks import TINY, still
 from prepared import prepare
 from test_loop import equal, saved

@@ -24,7 +24,7 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
 from lipread.devices import choose_device
-from lipread.errors import ConfigError, DataError, LipreadError, TrainingError
+from lipread.errors import ConfigError, LipreadError, TrainingError
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import valid_frames
 from lipread.model.norm import freeze_batchnorm, freeze_kept_batchnorm
@@ -36,7 +36,7 @@ from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
 from lipread.training.teachers import agreement_loss, captured, consistency_loss, kept_in_words
-from lipread.training.word_clips import cuts_of, cuts_of_all, fits
+from lipread.training.word_clips import cuts_of_all, fits, with_classes
 
 DRY_STEPS = 3
 
@@ -262,8 +262,11 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))
         if fused and network.hears and config.agreement_loss:
             streams, valid = fused[0].inputs
-            scores = network.agreement_scores(streams, batch.lengths, valid.shape[1])
-            losses = losses + config.agreement_loss * agreement_loss(scores, streams)
+            own, other = (
+                network.agreement_scores(streams, batch.lengths, valid.shape[1], foreign=foreign)
+                for foreign in (False, True)
+            )
+            losses = losses + config.agreement_loss * agreement_loss(own, other, streams)
     return losses
 
 
@@ -325,17 +328,6 @@ def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
     return Alphabet.english().with_words(
         training_vocabulary(clips, config.word_symbols, least_count=config.word_symbol_count)
     )
-
-
-def with_classes(clips: list[Clip], config: TrainConfig) -> list[Clip]:
-    """The clips that have a part to classify. Raises: DataError: there is none to train on."""
-    found = [clip for clip in clips if cuts_of(clip, config)]
-    if not any(clip.split == "train" for clip in found):
-        raise DataError(
-            f"no clip of the split `train` has what --task {config.task} needs: word times to cut by (words), or a "
-            "text (phrases); prepare the corpus with its alignments or texts"
-        )
-    return found
 
 
 def choose_classes(config: TrainConfig, clips: list[Clip]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lipread.config import TrainConfig
+from lipread.errors import DataError
 from lipread.training.batches import Example, WordSpan
 from lipread.values import SAMPLES_PER_FRAME
 
@@ -54,8 +55,19 @@ def cuts_of_all(clips: Iterable[Clip], config: TrainConfig) -> list[Cut]:
     return [cut for clip in clips for cut in cuts_of(clip, config)]
 
 
+def with_classes(clips: list[Clip], config: TrainConfig) -> list[Clip]:
+    """The clips that have a part to classify. Raises: DataError: there is none to train on."""
+    found = [clip for clip in clips if cuts_of(clip, config)]
+    if not any(clip.split == "train" for clip in found):
+        raise DataError(
+            f"no clip of the split `train` has what --task {config.task} needs: word times to cut by (words), or a "
+            "text (phrases); prepare the corpus with its alignments or texts"
+        )
+    return found
+
+
 def fits(clip: Clip, config: TrainConfig) -> bool:
-    """Whether a clip is of use to the task, and what goes through the network at once is short enough."""
+    """Whether what goes through the network at once, a clip or a part of it, is short enough."""
     cuts = cuts_of(clip, config)
     longest = max((cut.end - cut.start for cut in cuts), default=clip.frames)
     return longest < config.network_config.encoder.max_position_embeddings
