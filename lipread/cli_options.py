@@ -21,7 +21,7 @@ Model = Annotated[str, typer.Option(help="Bundled name, or path of a .safetensor
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Speaker = Annotated[
     str,
-    typer.Option(help="Whom to read: auto (whose lips move most), largest, all (each apart), or 0, 1 .. from left."),
+    typer.Option(help="Whom to look at: auto (whose lips move most), largest, or 0, 1 .. from left."),
 ]
 ModalityOption = Annotated[
     str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from lipread.values import FRAME_RATE_HZ
 
 if TYPE_CHECKING:
     from lipread.pipeline import LipReader
+    from lipread.turns import Look
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
     Raises: ConfigError: the model does not hear. NoSoundError, NoFaceError, VideoError: nothing to compare.
     """
     from lipread.audio import read_audio_blocks
-    from lipread.reading import Reading
-    from lipread.watch import Clock, Watch
+    from lipread.watch import Watch
 
     name = os.fspath(path)
     if not reader.network.hears:
@@ -60,18 +61,26 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
     watch, sound = Watch(path, max_faces=reader.max_faces), SoundStream(read_audio_blocks(path))
     if not sound.any:
         raise NoSoundError(f"{name} has no sound that can be decoded, so there is nothing to compare the lips with")
-    reading = Reading(reader, Clock(), ears=Ears(reader.network, sound, "both"))
-    seen = False
-    for look in watch:
-        seen = seen or look.mouth is not None
+    offset = sync_of_looks(reader, watch, sound)
+    if not watch.faces:
+        raise NoFaceError(f"{name}: no face was found, so there are no lips to compare the sound with")
+    if offset is None:
+        raise NoFaceError(f"{name}: the lips hardly move, so there is nothing to compare the sound with")
+    return offset
+
+
+def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) -> Offset | None:
+    """The same for one person who is looked at; None where their lips hardly move."""
+    from lipread.reading import Reading
+    from lipread.watch import Clock
+
+    ears = Ears(reader.network, sound, "both")
+    reading = Reading(reader, Clock(), ears=ears)
+    for look in looks:
         for _ in reading.push(look):
             pass
     for _ in reading.end():
         pass
-    if not seen:
-        raise NoFaceError(f"{name}: no face was found, so there are no lips to compare the sound with")
-    assert reading.ears is not None
-    sync = reading.ears.sync
-    if not sync.frames:
-        raise NoFaceError(f"{name}: the lips hardly move, so there is nothing to compare the sound with")
-    return Offset(sync.offset_frames / FRAME_RATE_HZ, sync.certainty, sync.fit)
+    if not ears.sync.frames:
+        return None
+    return Offset(ears.sync.offset_frames / FRAME_RATE_HZ, ears.sync.certainty, ears.sync.fit)

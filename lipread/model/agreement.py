@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
-WIDTH = 32
+HIDDEN, WIDTH = 48, 32
 
 
 class Agreement(nn.Module):
@@ -19,8 +19,10 @@ class Agreement(nn.Module):
 
     def __init__(self, lips_width: int, sound_width: int) -> None:
         super().__init__()
-        self.lips = nn.Linear(lips_width, WIDTH)
-        self.sound = nn.Linear(sound_width, WIDTH)
+        self.lips, self.sound = (
+            nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, WIDTH))
+            for width in (lips_width, sound_width)
+        )
         self.scale = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, lips: Tensor, sound: Tensor, valid: Tensor) -> Tensor:

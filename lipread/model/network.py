@@ -111,18 +111,22 @@ class LipNetwork(nn.Module):
         scores: Tensor = self.classifier(self.encoder.pooler(states[-1]))
         return scores
 
-    def agreement_scores(self, streams: Streams, lengths: Tensor, frames: int) -> Tensor:
+    def agreement_scores(self, streams: Streams, lengths: Tensor, frames: int, *, foreign: bool = False) -> Tensor:
         """How well lips and sound go together at each offset between them, (B, K); see `Agreement`.
 
-        Arguments as `encode_streams`. Without lips or without sound all offsets are the same.
+        Arguments as `encode_streams`; with `foreign` each clip's lips are compared with the sound of the clip before
+        it, which is not theirs. Without lips or without sound all offsets are the same.
         """
         valid = valid_frames(lengths, frames)
         lips = {name: stream for name, stream in streams.items() if name != "sound"}
         if "sound" not in streams or not lips:
             return torch.zeros(len(valid), 2 * REACH_FRAMES + 1, device=valid.device)
         features, heard = streams["sound"]
+        sound = spread(features, heard)
+        if foreign:
+            sound, heard = sound.roll(1, dims=0), heard.roll(1, dims=0)
         seen = torch.stack([where for _, where in lips.values()]).any(0)
-        scores: Tensor = self.agreement(self.fusion.sum(lips, valid), spread(features, heard), heard & seen)
+        scores: Tensor = self.agreement(self.fusion.sum(lips, valid), sound, heard & seen)
         return scores
 
     def front_ends(

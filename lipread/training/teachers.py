@@ -124,11 +124,12 @@ class LipShape(nn.Module):
         return (error * seen).sum(1) / seen.sum(1).clamp_min(1)
 
 
-def agreement_loss(scores: Tensor, streams: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """How sure it is not that lips and sound go together as they are: cross-entropy of the offset 0.
+def agreement_loss(scores: Tensor, foreign: Tensor, streams: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """How unsure it is that lips and sound go together as they are: cross-entropy of the offset 0 among all offsets of
+    their own sound and of another clip's.
 
     Args:
-        scores: of each offset, (B, K).
+        scores, foreign: of each offset of their own sound, and of another one, (B, K).
         streams: name -> features and where they belong, (B, T).
     Returns: (B,), 0 for clips without lips or without sound.
     """
@@ -136,7 +137,7 @@ def agreement_loss(scores: Tensor, streams: dict[str, tuple[Tensor, Tensor]]) ->
     nowhere = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     both = there.get("sound", nowhere) & (there.get("pixels", nowhere) | there.get("points", nowhere))
     middle = torch.full((len(scores),), scores.shape[1] // 2, device=scores.device)
-    return F.cross_entropy(scores.float(), middle, reduction="none") * both
+    return F.cross_entropy(torch.cat([scores, foreign], dim=1).float(), middle, reduction="none") * both
 
 
 class Call(NamedTuple):

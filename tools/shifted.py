@@ -1,0 +1,90 @@
+"""How often the offset between lips and sound is found: clips whose sound is moved by known amounts.
+
+Run: python tools/shifted.py MANIFEST [--split test] [--model small]. Each clip is read with its sound late and early by
+several amounts, and with the sound of another clip; prints how often the offset is right within a frame, and how often
+its own sound is taken for its own and a foreign one for foreign.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lipread.audio import read_audio
+from lipread.errors import DataError, LipreadError
+from lipread.evaluate import EvalClip, mouth_track, read_manifest
+from lipread.hearing import LEAST_FIT, SoundStream
+from lipread.pipeline import LipReader, load_model
+from lipread.sync import sync_of_looks
+from lipread.turns import looks_at
+from lipread.values import SAMPLES_PER_FRAME, Array, MouthTrack
+
+SHIFTS = (-12, -7, -3, 0, 2, 5, 9, 12)  # frames
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the shares -> exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--limit", type=int)
+    given = parser.parse_args(arguments)
+    try:
+        clips = read_manifest(given.manifest, split=given.split, limit=given.limit)
+        measure(load_model(given.model, "cpu"), clips)
+    except LipreadError as error:
+        print(f"shifted.py: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def measure(reader: LipReader, clips: Sequence[EvalClip]) -> None:
+    """Print how often offsets, own and foreign sound are told."""
+    tracks, sounds = [mouth_track(clip) for clip in clips], [sound_of(clip) for clip in clips]
+    near, own = [], []
+    for track, sound in zip(tracks, sounds, strict=True):
+        for shift in SHIFTS:
+            found, fit = offset_of(reader, track, moved(sound, shift * SAMPLES_PER_FRAME))
+            near.append(abs(found - shift) <= 1)
+            own.append(fit)
+    foreign = [offset_of(reader, track, sound)[1] for track, sound in zip(tracks, sounds[1:], strict=False)]
+    print(f"{len(clips)} clips, {len(SHIFTS)} shifts of {min(SHIFTS)} to {max(SHIFTS)} frames:")
+    print(f"offset right within a frame: {np.mean(near):.1%}")
+    print(f"fit of its own sound: {spread(own)}; {np.mean(np.array(own) >= LEAST_FIT):.1%} at {LEAST_FIT} or more")
+    print(f"fit of another's:     {spread(foreign)}; {np.mean(np.array(foreign) < LEAST_FIT):.1%} below that")
+
+
+def offset_of(reader: LipReader, track: MouthTrack, sound: Array) -> tuple[int, float]:
+    """How late the sound is, frames, and its fit; far off where nothing is known."""
+    found = sync_of_looks(reader, looks_at(track), SoundStream([sound]))
+    return (99, 0.0) if found is None else (round(found.late_s * 25), found.fit)
+
+
+def sound_of(clip: EvalClip) -> Array:
+    """The sound of a clip, (N,)."""
+    sound = read_audio(clip.video) if clip.video else None
+    if sound is None:
+        raise DataError(f"{clip.clip}: has no sound; give a manifest of videos with sound")
+    return sound
+
+
+def moved(sound: Array, late: int) -> Array:
+    """Sound that comes so many samples later, silence in the gap, (N,)."""
+    gap = np.zeros(abs(late), np.float32)
+    if late >= 0:
+        return np.concatenate([gap, sound[: len(sound) - late]])
+    return np.concatenate([sound[-late:], gap])
+
+
+def spread(fits: Sequence[float]) -> str:
+    """Lowest, some quantiles, highest."""
+    return " ".join(f"{value:.2f}" for value in np.quantile(fits, [0, 0.05, 0.5, 0.95, 1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
