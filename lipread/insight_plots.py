@@ -268,7 +268,7 @@ def _colour_bar(figure: Figure, image: Any, look: Look, label: str) -> None:
     """The key to the colours, beside the plot; the band of words keeps the plot's width."""
     _, axes = figure.axes
     bar = figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 0.03, 1)))
-    bar.set_ticks([tick for tick in bar.get_ticks() if tick <= image.norm.vmax])  # the norm clips: others lie on the top
+    bar.set_ticks([tick for tick in bar.get_ticks() if tick <= image.norm.vmax])  # others lie on its top
     bar.set_label(label, color=look.text, fontsize=SMALL_PT)
     bar.ax.tick_params(colors=look.text, labelsize=SMALL_PT)
     bar.outline.set_edgecolor(look.faint)

@@ -127,9 +127,9 @@ def test_the_key_to_the_colours_ends_where_they_do(most: float) -> None:
     rendered(figure)
     (bar,) = (axes for axes in figure.findobj(Axes) if axes.get_ylabel() == "share of attention")
     labels = [float(label.get_text()) for label in bar.get_yticklabels() if label.get_text()]
-    assert labels == sorted(set(labels)) and 0 == labels[0] and most / 2 < labels[-1] <= most + 1e-6
+    assert labels == sorted(set(labels)) and labels[0] == 0 and most / 2 < labels[-1] <= most + 1e-6
     places = [label.get_window_extent() for label in bar.get_yticklabels() if label.get_text()]
-    assert all(low.y1 <= high.y0 for low, high in zip(places, places[1:], strict=False))  # none over another
+    assert all(low.y1 <= high.y0 for low, high in itertools.pairwise(places))  # none over another
 
 
 # --- pictures
