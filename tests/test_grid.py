@@ -20,6 +20,7 @@ from lipread.data import grid
 from lipread.data.grid import prepare_grid, train_text
 from lipread.data.lip_points import sentence_key
 from lipread.errors import ConfigError, DataError
+from lipread.model.network import LipNetwork
 from lipread.mouth import read_crops
 from lipread.training.loop import dry_run
 from media import rows, touch, write_video
@@ -83,6 +84,16 @@ def test_the_recipe_starts_on_the_official_layout(official: Path, tmp_path: Path
     told = dry_run(make_config(TrainConfig, values, origin=str(recipe)))
     assert "training: 1 clips of 1 speakers, 1 of them with pixels" in told
     assert f"{values['steps']} steps of" in told
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "data" / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_are_settings_that_fit_the_network(recipe: Path) -> None:
+    config = make_config(TrainConfig, load_toml(recipe), origin=str(recipe))
+    names = [name for name, _ in LipNetwork(config.network_config).named_parameters()]
+    assert all(any(name.startswith(start) for name in names) for start in config.learn)
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#     python train.py"):
+            assert "data/recipes/" in line and (ROOT / line.split("--config ")[1].split()[0]).is_file()
 
 
 def test_command(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
