@@ -65,7 +65,8 @@ class SoundStream:
         self._read(end * SAMPLES_PER_FRAME)
         low, high = max(first * SAMPLES_PER_FRAME, self._first), min(end * SAMPLES_PER_FRAME, self._end)
         if low < high:
-            self._kept = [np.concatenate(self._kept)]
+            if len(self._kept) > 1:
+                self._kept = [np.concatenate(self._kept)]
             place = low - first * SAMPLES_PER_FRAME
             wanted[place : place + high - low] = self._kept[0][low - self._first : high - self._first]
         return wanted
