@@ -222,7 +222,6 @@ class TrainConfig(Config):
     drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped
     drop_sound: float = Field(0.25, ge=0, le=1)  # share of clips with sound whose sound is dropped
     drop_lips: float = Field(0.25, ge=0, le=1)  # ... whose pixels and points are dropped
-    agreement_loss: float = Field(0.2, ge=0)  # weight of telling at which offset lips and sound go together
     ema_decay: float = Field(0.999, ge=0, lt=1)  # exponential moving average of the weights, the one that is kept
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     freeze_batchnorm: bool = False

@@ -1,6 +1,6 @@
 """The sound beside the pictures: in step with them, brought to the lips' time, and listened to where it helps.
 
-Shapes: T frames at 25 Hz, N = 640 T samples, V symbols, K offsets.
+Shapes: T frames at 25 Hz, N = 640 T samples, D features, V symbols, K offsets.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from lipread.turns import Look
 from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Array
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lipread.model.network import LipNetwork, Streams
 
 Modality = Literal["auto", "video", "audio", "both"]
@@ -24,9 +26,14 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 KEPT_FRAMES = 60 * FRAME_RATE_HZ  # of sound that may still be asked for
 SILENT_LEVEL = 1e-3  # root mean square of samples, 60 dB below full scale: nothing is recorded
 AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be of a word that is said there
-LEAST_FIT = 0.25  # of lips and sound that belong together, see `Sync.fit`; measured in docs/training-log.md
+# Lips and sound are compared by what the encoder makes of either alone. Measured on 24 clips of `val` and 16 of other
+# speakers of `train` (docs/training-log.md, run 18): likeness falls with noise, and so does how surely sound is read.
+SYNC_LAYER = -2  # of the encoder's states
+REACH_FRAMES = 15  # offsets of up to 0.6 s either way
+SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
+LEAST_FIT = 0.52  # of lips and sound that belong together, see `Sync.fit`
 PAUSE_DB = 8.0  # above the quietest of some seconds: still a pause
-SURE = 0.9  # probability of an offset, together with those beside it, that is taken as known
+SURE = 0.85  # probability of an offset, together with those beside it, that is taken as known
 
 
 def check_modality(modality: str) -> None:
@@ -98,38 +105,66 @@ class Choice:
     why: str
 
 
-@dataclass
+def likeness_of(lips: Tensor, sound: Tensor) -> Array:
+    """How alike what the encoder makes of lips and of sound is at each offset between them.
+
+    Args:
+        lips, sound: hidden states of one stretch, each read alone, (T, D).
+    Returns: mean cosine of the frames that meet, less their mean over the stretch, at offsets from -REACH_FRAMES (the
+        sound is early by so many frames) to REACH_FRAMES (late), float64 (K,).
+    """
+    import torch.nn.functional as F
+
+    lips, sound = (F.normalize(each.double() - each.double().mean(0), dim=-1) for each in (lips, sound))
+    cosines = lips @ sound.T  # (T, T)
+    reach = range(-REACH_FRAMES, REACH_FRAMES + 1)
+    return np.array([float(cosines.diagonal(k).mean()) if abs(k) < len(cosines) else 0.0 for k in reach])
+
+
+@dataclass(frozen=True)
 class Sync:
-    """How late the sound is against the lips, from all pieces so far."""
+    """How late the sound is against the lips, from all stretches so far.
 
-    scores: Array = field(default_factory=lambda: np.zeros(0))  # of each offset, (K,)
+    Attributes:
+        evidence: for each offset, nats, (K,).
+        frames: so many of them.
+        likeness: summed over frames, (K,).
+        surely: how surely the sound alone was read, 0..1, summed over frames.
+    """
+
+    evidence: Array = field(default_factory=lambda: np.zeros(2 * REACH_FRAMES + 1))
     frames: int = 0
+    likeness: Array = field(default_factory=lambda: np.zeros(2 * REACH_FRAMES + 1))
+    surely: float = 0.0
 
-    def add(self, scores: Array, frames: int) -> None:
-        """Take the scores of another piece, as `LipNetwork.agreement_scores` gives them."""
-        self.scores = self.scores + scores if len(self.scores) else scores.copy()
-        self.frames += frames
+    def with_stretch(self, likeness: Array, frames: int, surely: float) -> Sync:
+        """The same after another stretch, of `likeness_of`."""
+        return Sync(
+            self.evidence + SHARPNESS * frames * likeness, self.frames + frames,
+            self.likeness + frames * likeness, self.surely + frames * surely,
+        )
 
     @property
     def offset_frames(self) -> int:
         """The likeliest: above 0 the sound is late."""
-        return int(self.scores.argmax()) - len(self.scores) // 2 if len(self.scores) else 0
+        return int(self.evidence.argmax()) - REACH_FRAMES if self.frames else 0
 
     @property
     def certainty(self) -> float:
         """Probability of this offset and those beside it, 0..1, if the sound belongs to the lips at all."""
-        if not len(self.scores):
+        if not self.frames:
             return 0.0
-        likely = np.exp(self.scores - self.scores.max())
-        best = int(self.scores.argmax())
+        likely = np.exp(self.evidence - self.evidence.max())
+        best = int(self.evidence.argmax())
         return float(likely[max(0, best - 1) : best + 2].sum() / likely.sum())
 
     @property
     def fit(self) -> float:
-        """How much better the best offset fits than an average one, per frame; near 0 for someone else's sound."""
+        """How much better the best offset fits than an average one, over how surely the sound alone is read: 0.6 for
+        the speaker's own sound, clear or among noise, 0.4 for that of someone else, who says other words."""
         if not self.frames:
             return 0.0
-        return float((self.scores.max() - self.scores.mean()) / self.frames)
+        return float((self.likeness.max() - self.likeness.mean()) / max(self.surely, 1e-6))
 
 
 class Ears:
@@ -157,23 +192,17 @@ class Ears:
 
     def streams(self, lips: Streams, first: int, frames: int) -> tuple[Streams, Choice]:
         """The features of the lips in frames first .. first + frames - 1 -> those of what is read there, and why."""
-        import torch
-
         heard = self.sound.frames(first, first + frames)
         if self.modality == "audio":
             return hear(self.network, heard), Choice("audio", self.why)
         if self.modality == "auto" and level(heard) < SILENT_LEVEL:
             return lips, Choice("video", "the sound is silent here")
-        lengths = torch.tensor([frames], device=next(self.network.parameters()).device)
         sound = hear(self.network, heard)
-        scores = self.network.agreement_scores({**lips, **sound}, lengths, frames)[0].float().cpu().numpy()
-        own = Sync()
-        own.add(scores, frames)
-        before, self.sync = self.sync, Sync(self.sync.scores, self.sync.frames)
-        self.sync.add(scores, frames)
-        if self.modality == "auto" and own.fit < LEAST_FIT:
-            self.sync = before  # somebody else's sound says nothing about this one's
-            return lips, Choice("video", f"the sound does not go with the lips (fit {own.fit:.2f})")
+        likeness, surely = self._compared(lips, sound, frames)
+        fit = Sync().with_stretch(likeness, frames, surely).fit
+        if self.modality == "auto" and fit < LEAST_FIT:  # somebody else's sound says nothing about this one's offset
+            return lips, Choice("video", f"the sound does not go with the lips (fit {fit:.2f})")
+        self.sync = self.sync.with_stretch(likeness, frames, surely)
         late = self.sync.offset_frames if self.sync.certainty >= SURE else 0
         if late:
             sound = hear(self.network, self.sound.frames(first + late, first + late + frames))
@@ -181,6 +210,17 @@ class Ears:
         moved = f", put back by {-late / FRAME_RATE_HZ:.2f} s" if late < 0 else moved
         asked = self.why if self.modality == "both" else "the sound goes with the lips"
         return {**lips, **sound}, Choice("both", asked + moved)
+
+    def _compared(self, lips: Streams, sound: Streams, frames: int) -> tuple[Array, float]:
+        """How alike both are at each offset, (K,), and how surely the sound alone is read, 0..1."""
+        import torch
+
+        lengths = torch.tensor([frames], device=next(self.network.parameters()).device)
+        seen, heard = (self.network.encode_streams(streams, lengths, frames) for streams in (lips, sound))
+        likeness = likeness_of(seen[SYNC_LAYER][0, 1:], heard[SYNC_LAYER][0, 1:])
+        said = self.network.ctc(heard[-1][:, 1:])[0].exp()[:, 1:]  # (T, V - 1), without the blank
+        best = said.max(1).values[said.sum(1) > 0.5]
+        return likeness, float(best.mean()) if len(best) else 0.0
 
 
 def hear(network: LipNetwork, sound: Array) -> Streams:

@@ -13,16 +13,16 @@ import torch
 from lipread.errors import ConfigError
 from lipread.hearing import (
     KEPT_FRAMES,
-    LEAST_FIT,
+    REACH_FRAMES,
     Ears,
     SoundStream,
     Sync,
     check_modality,
     level,
+    likeness_of,
     looks_at_sound,
     quietness,
 )
-from lipread.model.agreement import REACH_FRAMES
 from lipread.pieces import PAUSE_SPREAD, Pieces
 from lipread.values import SAMPLES_PER_FRAME
 
@@ -71,35 +71,45 @@ def counting_forever() -> Iterator[Any]:
         yield np.ones(4096, np.float32)
 
 
-def scores(late: int, height: float, *, noise: float = 0.0) -> Any:
-    found = np.random.default_rng(0).normal(0, noise, 2 * REACH_FRAMES + 1) if noise else np.zeros(2 * REACH_FRAMES + 1)
-    found[REACH_FRAMES + late] += height
+def alike(late: int, height: float) -> Any:
+    """Likeness that is `height` higher at one offset than at all others."""
+    found = np.zeros(2 * REACH_FRAMES + 1)
+    found[REACH_FRAMES + late] = height
     return found
 
 
-def test_evidence_of_pieces_adds_up() -> None:
+@pytest.mark.parametrize("late", [-15, -4, 0, 1, 12])
+def test_the_offset_is_found(late: int) -> None:
+    states = torch.randn(60, 16, generator=torch.Generator().manual_seed(3))
+    found = likeness_of(states, torch.roll(states, late, dims=0))
+    assert found.shape == (2 * REACH_FRAMES + 1,)
+    assert int(found.argmax()) - REACH_FRAMES == late and found.max() == pytest.approx(1.0)
+    assert likeness_of(states[:8], states[:8])[:REACH_FRAMES - 7].tolist() == [0.0] * (REACH_FRAMES - 7)  # never meet
+
+
+def test_evidence_of_stretches_adds_up() -> None:
     sync = Sync()
     assert (sync.offset_frames, sync.certainty, sync.fit) == (0, 0.0, 0.0)
-    sync.add(scores(4, 2.0, noise=0.5), 75)
-    unsure = sync.certainty
-    for _ in range(5):
-        sync.add(scores(4, 2.0), 75)
-    assert sync.offset_frames == 4
-    assert sync.certainty > max(0.99, unsure)
-    assert sync.fit == pytest.approx((sync.scores.max() - sync.scores.mean()) / 450)
+    one = sync.with_stretch(alike(4, 0.05), 75, 0.8)
+    several = one
+    for _ in range(3):
+        several = several.with_stretch(alike(4, 0.05), 75, 0.8)
+    assert one.offset_frames == several.offset_frames == 4
+    assert one.certainty < 0.5 < 0.95 < several.certainty
+    assert one.fit == pytest.approx(several.fit) == pytest.approx((0.05 - 0.05 / 31) / 0.8)
 
 
 def test_certainty_is_the_share_of_three_offsets() -> None:
-    flat = Sync(np.zeros(31), 10)
+    flat = Sync().with_stretch(np.zeros(2 * REACH_FRAMES + 1), 10, 1.0)
     assert flat.certainty == pytest.approx(2 / 31)  # the first offset has one neighbour
-    assert Sync(scores(-3, 50.0), 10).certainty == pytest.approx(1.0)
+    assert Sync().with_stretch(alike(-3, 1.0), 75, 1.0).certainty == pytest.approx(1.0)
 
 
 class Agreeing:
-    """A network that hears the same in every sound, and finds lips and sound together at one offset."""
+    """A network whose encoder makes the same of lips and sound at one offset, the more alike the less noise."""
 
-    def __init__(self, late: int, height: float) -> None:
-        self.late, self.height = late, height
+    def __init__(self, late: int, noise: float = 0.0) -> None:
+        self.late, self.noise = late, noise
         self.heard: list[Any] = []
 
     def parameters(self) -> Iterator[Any]:
@@ -109,8 +119,16 @@ class Agreeing:
         self.heard.append(sound[0].numpy())
         return {"sound": (sound, None)}
 
-    def agreement_scores(self, _streams: Any, _lengths: Any, _frames: int) -> Any:
-        return torch.from_numpy(scores(self.late, self.height))[None]
+    def encode_streams(self, streams: Any, _lengths: Any, frames: int) -> list[Any]:
+        draw = torch.Generator().manual_seed(5)
+        states = torch.randn(frames, 32, generator=draw)
+        if "sound" in streams:
+            states = states.roll(self.late, dims=0) + self.noise * torch.randn(frames, 32, generator=draw)
+        return [torch.cat([torch.zeros(1, 32), states])[None]] * 2
+
+    def ctc(self, states: Any) -> Any:
+        """Everything is read surely."""
+        return torch.tensor([0.1, 0.9]).log().expand(1, states.shape[1], 2)
 
 
 LIPS: Any = {"pixels": ("features", "where")}
@@ -121,7 +139,7 @@ def loud(frames: int) -> SoundStream:
 
 
 def test_sound_that_is_late_is_brought_forward() -> None:
-    network: Any = Agreeing(late=3, height=40.0)
+    network: Any = Agreeing(late=3)
     ears = Ears(network, loud(100), "auto")
     streams, choice = ears.streams(LIPS, 10, 20)
     assert streams.keys() == {"pixels", "sound"}
@@ -130,7 +148,7 @@ def test_sound_that_is_late_is_brought_forward() -> None:
 
 
 def test_sound_of_someone_else_is_not_listened_to() -> None:
-    network: Any = Agreeing(late=2, height=20 * LEAST_FIT * 0.5)
+    network: Any = Agreeing(late=2, noise=5.0)
     ears = Ears(network, loud(100), "auto")
     streams, choice = ears.streams(LIPS, 0, 20)
     assert streams is LIPS and choice.modality == "video" and "does not go with the lips" in choice.why
@@ -139,14 +157,14 @@ def test_sound_of_someone_else_is_not_listened_to() -> None:
 
 
 def test_silent_sound_is_not_listened_to() -> None:
-    network: Any = Agreeing(late=0, height=40.0)
+    network: Any = Agreeing(late=0)
     silent = SoundStream([np.full(100 * SAMPLES_PER_FRAME, 1e-4, np.float32)])
     streams, choice = Ears(network, silent, "auto").streams(LIPS, 0, 20)
     assert streams is LIPS and choice == type(choice)("video", "the sound is silent here")
 
 
 def test_sound_alone() -> None:
-    network: Any = Agreeing(late=9, height=40.0)
+    network: Any = Agreeing(late=9)
     streams, choice = Ears(network, loud(100), "audio", "no face is seen").streams({}, 0, 20)
     assert streams.keys() == {"sound"} and (choice.modality, choice.why) == ("audio", "no face is seen")
     assert frames_of(network.heard[-1])[:2] == [1, 2]  # no lips that it could be late against

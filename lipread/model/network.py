@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lipread.config import NetworkConfig
-from lipread.model.agreement import REACH_FRAMES, Agreement
 from lipread.model.audio_frontend import AudioFrontend
 from lipread.model.classifier import ClassHead
 from lipread.model.ctc import CtcHead
@@ -20,7 +19,7 @@ from lipread.model.fusion import Fusion
 from lipread.model.geometry_frontend import GeometryFrontend
 from lipread.model.masks import valid_frames
 from lipread.model.norm import several_processes
-from lipread.model.temporal import LessClipMean, spread
+from lipread.model.temporal import LessClipMean
 from lipread.values import SAMPLES_PER_FRAME
 
 SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH = 0, 1, 2
@@ -45,7 +44,6 @@ class LipNetwork(nn.Module):
         widths = {"pixels": self.frontend.features, "points": self.geometry.features}
         if self.hears:
             self.audio = AudioFrontend(config.audio)
-            self.agreement = Agreement(width, self.audio.features)
             widths["sound"] = self.audio.features
         self.fusion = Fusion(widths, width, layers=config.fusion_layers, dropout=config.encoder.hidden_dropout_prob)
         self.cls = nn.Parameter(torch.zeros(width))
@@ -109,24 +107,6 @@ class LipNetwork(nn.Module):
     def class_scores(self, states: list[Tensor]) -> Tensor:
         """Hidden states, as `encode` gives them -> scores of the classes before softmax, (B, M)."""
         scores: Tensor = self.classifier(self.encoder.pooler(states[-1]))
-        return scores
-
-    def agreement_scores(self, streams: Streams, lengths: Tensor, frames: int, *, foreign: bool = False) -> Tensor:
-        """How well lips and sound go together at each offset between them, (B, K); see `Agreement`.
-
-        Arguments as `encode_streams`; with `foreign` each clip's lips are compared with the sound of the clip before
-        it, which is not theirs. Without lips or without sound all offsets are the same.
-        """
-        valid = valid_frames(lengths, frames)
-        lips = {name: stream for name, stream in streams.items() if name != "sound"}
-        if "sound" not in streams or not lips:
-            return torch.zeros(len(valid), 2 * REACH_FRAMES + 1, device=valid.device)
-        features, heard = streams["sound"]
-        sound = spread(features, heard)
-        if foreign:
-            sound, heard = sound.roll(1, dims=0), heard.roll(1, dims=0)
-        seen = torch.stack([where for _, where in lips.values()]).any(0)
-        scores: Tensor = self.agreement(self.fusion.sum(lips, valid), sound, heard & seen)
         return scores
 
     def front_ends(

@@ -35,7 +35,7 @@ from lipread.training.evaluation import Evaluation, classify, evaluate
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, prepare_state, save_state
-from lipread.training.teachers import agreement_loss, captured, consistency_loss, kept_in_words
+from lipread.training.teachers import captured, consistency_loss, kept_in_words
 from lipread.training.word_clips import cuts_of_all, fits, with_classes
 
 DRY_STEPS = 3
@@ -237,11 +237,7 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
     """CTC loss per symbol, or cross-entropy of the class, plus the weighted helping losses, (B,); at first those of
     the pixels alone."""
     network, use_pixels = state.network, batch.use_pixels
-    with (
-        autocast(config.precision, batch.points.device),
-        captured(network.centre) as centred,
-        captured(network.fusion) as fused,
-    ):
+    with autocast(config.precision, batch.points.device), captured(network.centre) as centred:
         if state.step < config.frontend_steps and batch.crops is not None:
             valid = valid_frames(batch.lengths, batch.crops.shape[1])
             network.pixel_features(batch.crops[use_pixels], valid[use_pixels])
@@ -260,13 +256,6 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
         if centred and (config.shape_loss or config.pixel_word_loss):
             taught = _pixel_losses(state, centred[0].output, batch, config)
             losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))
-        if fused and network.hears and config.agreement_loss:
-            streams, valid = fused[0].inputs
-            own, other = (
-                network.agreement_scores(streams, batch.lengths, valid.shape[1], foreign=foreign)
-                for foreign in (False, True)
-            )
-            losses = losses + config.agreement_loss * agreement_loss(own, other, streams)
     return losses
 
 

@@ -23,7 +23,7 @@ from lipread.model.network import LipNetwork
 from lipread.training.schedule import WeightAverage, parameter_groups
 from lipread.training.teachers import FrameWords, LipShape, PixelWords
 
-SOUND_PARTS = ("audio.", "agreement.", "fusion.project.sound.", "fusion.absent.sound")
+SOUND_PARTS = ("audio.", "fusion.project.sound.", "fusion.absent.sound")
 
 
 @dataclass

@@ -1,7 +1,6 @@
-"""Losses that only help to learn: the word of each frame, the lips' shape from the pixels, two views that agree, and
-lips and sound that belong together.
+"""Losses that only help to learn: the word of each frame, the lips' shape from the pixels, two views that agree.
 
-Shapes: B clips, T frames, N real frames, D features, P lip points, V symbols, K offsets.
+Shapes: B clips, T frames, N real frames, D features, P lip points, V symbols.
 Source: Yao et al. 2024, arXiv:2410.05101 (consistency of CTC between two views).
 """
 
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -122,22 +120,6 @@ class LipShape(nn.Module):
         error = F.smooth_l1_loss(told, target[..., :-1].float(), reduction="none").mean(-1)  # (B, T)
         seen = target[..., -1].float()
         return (error * seen).sum(1) / seen.sum(1).clamp_min(1)
-
-
-def agreement_loss(scores: Tensor, foreign: Tensor, streams: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """How unsure it is that lips and sound go together as they are: cross-entropy of the offset 0 among all offsets of
-    their own sound and of another clip's.
-
-    Args:
-        scores, foreign: of each offset of their own sound, and of another one, (B, K).
-        streams: name -> features and where they belong, (B, T).
-    Returns: (B,), 0 for clips without lips or without sound.
-    """
-    there = {name: where.any(1) for name, (_, where) in streams.items()}
-    nowhere = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    both = there.get("sound", nowhere) & (there.get("pixels", nowhere) | there.get("points", nowhere))
-    middle = torch.full((len(scores),), scores.shape[1] // 2, device=scores.device)
-    return F.cross_entropy(torch.cat([scores, foreign], dim=1).float(), middle, reduction="none") * both
 
 
 class Call(NamedTuple):
