@@ -21,10 +21,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import media
 from conftest import ROOT
+from lipread.alphabet import Alphabet
+from lipread.checkpoint import save_checkpoint
+from lipread.config import PRESETS
+from lipread.model.network import LipNetwork
+from lipread.pipeline import load_model
 from lipread.video import read_frames
 from lipread.web.service import TRIM_EVERY_S
 from web_server import Server, running
@@ -150,12 +156,60 @@ def test_values_of_a_wrong_kind_are_refused_in_words(
     assert said in str(error.value)
 
 
+def test_a_page_that_reads_lips_only_offers_no_sound(client: Any, server: Server, drawn: Path) -> None:
+    if load_model("small", "cpu").network.hears:
+        pytest.skip("the bundled model hears")
+    for endpoint, given in (("/transcribe", handle_file(str(drawn))), ("/batch", [handle_file(str(drawn))])):
+        with pytest.raises(Exception, match=r"Read from: 'ears' is not one of auto, video, audio, both"):
+            client.predict(given, modality="ears", api_name=endpoint)
+    with pytest.raises(Exception, match="reads lips only, so modality 'audio' cannot be"):
+        client.predict(handle_file(str(drawn)), modality="audio", api_name="/transcribe")
+    assert radio(server)["props"]["visible"] is False
+    assert "from the lips alone, without sound" in get(server.url)[1]
+
+
+def test_a_model_that_hears_is_asked_for_lips_sound_or_both(drawn: Path, tmp_path: Path) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    network = LipNetwork(PRESETS["tiny"].model_copy(update={"streams": ("pixels", "points", "sound")}))
+    save_checkpoint(tmp_path / "hearing.safetensors", network, Alphabet.english(), {"steps": 0})
+    hiss = np.random.default_rng(0).normal(0, 0.2, (1, 32_000)).astype(np.float32)
+    with read_frames(drawn) as frames:
+        images = [frame.image for frame in frames][:50]
+    noisy = media.write_video(tmp_path / "noisy.mp4", images, sound=hiss)
+    silent = media.write_video(tmp_path / "silent.mp4", images)
+    with running("--model", str(tmp_path / "hearing.safetensors")) as server:
+        client = gradio_client.Client(server.url, verbose=False)
+        for modality, source in (("video", "video"), ("audio", "audio"), ("both", "both")):
+            _, details = client.predict(handle_file(str(noisy)), modality=modality, api_name="/transcribe")
+            assert {each["modality"] for each in details["segments"]} <= {source}
+            assert {each["why"][:16] for each in details["segments"]} <= {"as was asked for"}
+            assert details["segments"] or details["reason"]
+        with pytest.raises(Exception, match=r"silent\.mp4 has no sound that can be decoded"):
+            client.predict(handle_file(str(silent)), modality="both", api_name="/transcribe")
+        files = [handle_file(str(each)) for each in (noisy, silent)]
+        table, _ = client.predict(files, modality="audio", api_name="/batch")
+        assert [row[1] == "failed" for row in table["rows"]] == [False, True]
+        assert "has no sound" in table["rows"][1][2]
+        assert radio(server)["props"]["visible"] is True
+        assert "from the lips, and from the sound where it goes with them" in get(server.url)[1]
+
+
+def radio(server: Server) -> dict[str, Any]:
+    """The page's choice of lips, sound or both."""
+    config = json.loads(get(server.url + "config")[1])
+    (found,) = (each for each in config["components"] if each["props"].get("elem_id") == "lr-modality")
+    return dict(found)
+
+
 def test_only_two_endpoints_are_shown_and_typed(client: Any) -> None:
     api = client.view_api(return_format="dict", print_info=False)
     assert set(api["named_endpoints"]) == {"/transcribe", "/batch"}
     assert api["unnamed_endpoints"] == {}
     parameters = {each["parameter_name"]: each for each in api["named_endpoints"]["/transcribe"]["parameters"]}
     assert list(parameters)[:4] == ["video", "speaker", "start", "end"]
+    assert list(parameters)[-1] == "modality" and parameters["modality"]["parameter_default"] == "auto"
     assert parameters["video"]["python_type"]["type"] == "filepath"
     assert "grammar" in parameters["decoder"]["python_type"]["type"]
     assert parameters["decoder"]["parameter_default"] == "automatic"

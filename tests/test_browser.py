@@ -255,6 +255,30 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     assert server.folders() == []
 
 
+def test_cancel_in_the_queue(open_page: Callable[..., Any], drawn: Path, tmp_path: Path, server: Server) -> None:
+    with read_frames(drawn) as frames:
+        images = [frame.image for frame in frames]
+    long = media.write_video(tmp_path / "long.mp4", images * 20)
+    busy, waiting = [open_page() for _ in range(Limits().at_once)], open_page()
+    for page in busy:
+        upload(page, long)
+        page.click("#lr-read")
+        page.wait_for_selector("#lr-text >> text=/Following the lips/")
+    upload(waiting, drawn)
+    waiting.click("#lr-read")
+    waiting.wait_for_selector("#lr-text .pending", state="attached")
+    waiting.wait_for_timeout(1000)  # its turn does not come
+    assert len(server.folders()) == len(busy)
+    waiting.click("#lr-cancel")
+    waiting.wait_for_selector("#lr-notes >> text=Cancelled")
+    for page in busy:
+        page.click("#lr-cancel")
+    server.wait_until_idle(30)
+    assert text_of(waiting) == ""
+    waiting.click("#lr-cancel")
+    assert read(waiting, drawn)  # and it goes on
+
+
 def test_a_text_file_called_mp4(open_page: Callable[..., Any], tmp_path: Path) -> None:
     page = open_page()
     assert read(page, media.touch(tmp_path / "notes.mp4", "hello " * 100)) == ""

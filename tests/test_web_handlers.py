@@ -106,7 +106,7 @@ def test_a_fault_of_ours_is_a_sentence_and_the_log_tells_it(
     visitor = SimpleNamespace(session_hash="ann")
     service = Service(teller())
     *_, last = Handlers(service).read(
-        "talk.mp4", 0, 0, "greedy", "grid", "none", "tuned", 50, 5, visitor, lambda *_: None,  # type: ignore[arg-type]
+        "talk.mp4", 0, 0, "greedy", "grid", "none", "tuned", 50, 5, "auto", visitor, lambda *_: None,  # type: ignore[arg-type]
     )
     assert "unexpected KeyError; please report" in last[NOTES]
     assert "KeyError: 'a fault'" in capsys.readouterr().err
@@ -155,7 +155,7 @@ def films(folder: Path, count: int) -> list[str]:
 
 
 def begin_batch(do: Handlers, files: list[str], visitor: Any) -> Iterator[tuple[Any, ...]]:
-    return do.read_many(files, False, "greedy", "grid", "none", "tuned", 50, 5, visitor, lambda *_: None)  # type: ignore
+    return do.read_many(files, False, "greedy", "grid", "none", "tuned", 50, 5, "auto", visitor, lambda *_: None)  # type: ignore
 
 
 @pytest.mark.parametrize("by", ["stop", "close"])  # gradio lets the thread come to an end, or closes the generator
@@ -190,9 +190,14 @@ def test_cancelling_nothing_takes_nothing_away(tmp_path: Path) -> None:
     do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
     *_, (_, zipped, _) = begin_batch(do, films(tmp_path, 1), visitor)
     assert zipped
-    assert is_skipped(do.cancel(visitor)) and is_skipped(do.cancel_many(visitor))  # type: ignore[arg-type]
+    assert is_skipped(do.cancel(False, visitor)) and is_skipped(do.cancel_many(visitor))  # type: ignore[arg-type]
     ((table, zipped, said),) = do.finished(visitor)  # type: ignore[arg-type]
     assert is_skipped(table) and is_skipped(zipped) and is_skipped(said)
+
+
+def test_who_waits_for_a_turn_and_cancels_is_told() -> None:
+    do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
+    assert "Cancelled" in do.cancel(True, visitor)  # type: ignore[arg-type]
 
 
 def test_a_batch_of_who_has_left_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 
 import media
-from lipread.errors import ConfigError, VideoError
+from lipread.errors import ConfigError, NoSoundError, VideoError
+from lipread.hearing import Modality
+from lipread.pipeline import LipReader
 from lipread.values import MouthTrack, Transcript
 from lipread.video import VideoInfo, probe, read_frames
 from lipread.web.advice import advice_for
 from lipread.web.limits import Cancelled, Limits, check_duration, check_video, make_limits
 from lipread.web.reading import read_video, write_files, write_film
 from lipread.web.trim import cut_video, part_wanted
-from test_pipeline import teller
+from test_pipeline import hearing, teller, with_sound
 from test_web_timeline import transcript
+
+__all__ = ["hearing", "with_sound"]  # fixtures
 
 
 def film(path: Path, frames: int = 100, **options: object) -> Path:
@@ -128,6 +132,61 @@ def test_cancelled_at_the_next_frame(tmp_path: Path) -> None:
     assert heard[0] < 0.5
 
 
+# ---- sound
+
+
+@pytest.mark.parametrize("modality", ["auto", "video", "audio", "both"])
+def test_what_is_read_from_lips_or_sound_is_what_python_reads(
+    modality: Modality, hearing: LipReader, with_sound: Path, tmp_path: Path
+) -> None:
+    reading = read_video(hearing, with_sound, tmp_path, limits=Limits(), modality=modality)
+    direct = hearing.transcribe(with_sound, modality=modality)
+    assert (reading.transcript.text, reading.transcript.modality) == (direct.text, direct.modality)
+    assert reading.transcript.sound_late_s == direct.sound_late_s
+    assert (reading.track is None) == (modality == "audio")
+    if modality != "auto":
+        assert {segment.why[:16] for segment in reading.transcript.segments} <= {"as was asked for"}
+    assert modality != "audio" or not any("face" in sentence for sentence in reading.advice)
+
+
+def test_where_no_face_or_no_sound_is_the_other_is_read(
+    hearing: LipReader, with_sound: Path, tmp_path: Path
+) -> None:
+    hiss = np.random.default_rng(0).normal(0, 0.2, (1, 64_000)).astype(np.float32)
+    faceless = read_video(hearing, film(tmp_path / "wall.mp4", sound=hiss), tmp_path, limits=Limits())
+    assert {(each.modality, each.why) for each in faceless.transcript.segments} == {("audio", "no face is seen")}
+    assert faceless.track is not None and not faceless.track.present.any()
+    with read_frames(with_sound) as frames:
+        silent = media.write_video(tmp_path / "silent.mp4", [frame.image for frame in frames])
+    reading = read_video(hearing, silent, tmp_path, limits=Limits())
+    assert {each.why for each in reading.transcript.segments} <= {"the video has no sound"}
+    for modality in ("audio", "both"):
+        with pytest.raises(NoSoundError, match=r"^silent\.mp4 has no sound that can be decoded, so modality"):
+            read_video(hearing, silent, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]
+
+
+def test_sound_is_asked_of_a_model_that_reads_lips_only(with_sound: Path, tmp_path: Path) -> None:
+    for modality, said in (("audio", "reads lips only"), ("both", "reads lips only"), ("ears", "'ears' is not known")):
+        with pytest.raises(ConfigError, match=said):
+            read_video(teller(), with_sound, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]
+
+
+def test_listening_is_told_bounded_and_cancelled(hearing: LipReader, with_sound: Path, tmp_path: Path) -> None:
+    stop, told = threading.Event(), list[str]()
+
+    def tell(share: float, what: str) -> None:
+        told.append(what)
+        stop.set()
+
+    with pytest.raises(Cancelled):
+        read_video(hearing, with_sound, tmp_path, limits=Limits(), modality="audio", tell=tell, stop=stop)
+    assert told == ["Listening to the sound"]
+    hiss = np.random.default_rng(0).normal(0, 0.2, (1, 16_000 * 6)).astype(np.float32)
+    longer = film(tmp_path / "longer.mp4", 50, sound=hiss)
+    with pytest.raises(VideoError, match=r"longer\.mp4 is \d s long, and this page reads up to 2 s"):
+        read_video(hearing, longer, tmp_path, limits=Limits(duration_s=2), modality="audio")
+
+
 # ---- advice
 
 
@@ -156,9 +215,10 @@ def test_a_video_like_the_training_gets_no_advice() -> None:
         (SURE, track(), replace(GOOD, frame_rate_hz=15.0), "15 pictures per second"),
         (replace(SURE, confidence=0.3), track(), GOOD, "unsure"),
         (SURE, track(present=0.0), GOOD, "No face was found"),
+        (replace(SURE, confidence=0.3), None, replace(GOOD, frame_rate_hz=15.0), "unsure"),
     ],
 )
-def test_what_is_odd_is_named(said: Transcript, seen: MouthTrack, info: VideoInfo, word: str) -> None:
+def test_what_is_odd_is_named(said: Transcript, seen: MouthTrack | None, info: VideoInfo, word: str) -> None:
     (sentence,) = advice_for(said, seen, info)
     assert word in sentence
     assert sentence.endswith(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -129,3 +130,48 @@ def test_times(seconds: float, shown: str) -> None:
 )
 def test_levels(confidence: float, level: str) -> None:
     assert timeline.level_of(confidence) == level
+
+
+def heard(*choices: tuple[str, str], late_s: float | None = None) -> Transcript:
+    """Segments of one word, read from what and why."""
+    one = transcript(("bin", 0.0, 0.5, 0.9)).segments[0]
+    segments = tuple(replace(one, modality=modality, why=why) for modality, why in choices)
+    return replace(transcript(("bin", 0.0, 0.5, 0.9)), segments=segments, sound_late_s=late_s)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (heard(("video", "")), ""),
+        (heard(("video", ""), late_s=0.0), ""),
+        (heard(("video", "the sound is silent <here>")), "read from the lips (the sound is silent &lt;here&gt;)"),
+        (heard(("audio", "no face is seen")), "read from the sound (no face is seen)"),
+        (heard(("both", "fits"), ("both", "fits"), late_s=0.12),
+         "read from lips and sound (fits) · the sound is 0.12 s late"),
+        (heard(("both", "fits"), ("video", "silent"), late_s=-0.2),
+         "read from lips and sound, the lips: see the words · the sound is 0.20 s early"),
+    ],
+)
+def test_what_it_was_read_from_is_said_with_the_reason(said: Transcript, line: str) -> None:
+    html = timeline.summary_html(said)
+    Tags(html)
+    assert f"sure on average{' · ' if line else ''}{line} · model" in html
+
+
+def test_stretches_say_it_where_they_differ() -> None:
+    assert "lr-source" not in timeline.timeline_html(heard(("both", "fits"), ("both", "fits")))
+    html = timeline.timeline_html(heard(("both", "fits"), ("video", "silent here")))
+    Tags(html)
+    assert "read from lips and sound (fits)" in html and "read from the lips (silent here)" in html
+
+
+def test_nobody_looked_for_a_face_where_only_sound_was_read() -> None:
+    said = replace(heard(("audio", "as was asked for")), face_share=0.0)
+    assert "face in 0%" in timeline.summary_html(said) and "face" not in timeline.summary_html(said, looked=False)
+
+
+def test_changes_name_what_was_read() -> None:
+    said = replace(heard(("both", "fits")), search="beam")
+    assert "read from lips and sound alone" in timeline.changes_html(said)
+    assert "<th>network</th>" in timeline.nbest_html(said)
+    assert "<th>lips</th>" in timeline.nbest_html(heard(("video", "")))

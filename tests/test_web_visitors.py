@@ -28,6 +28,7 @@ FILE = {"path": "x.mp4", "meta": {"_type": "gradio.FileData"}}
         (lambda: gr.Textbox(label="Start"), ["x", "", None, 2], [{}, ["x"]]),
         (lambda: gr.Dropdown(["a", "b"], label="Start"), ["a", None], ["c", 5, ["a"], {}]),
         (lambda: gr.Dropdown(["a"], label="Start", allow_custom_value=True), ["a", "0.3", 0.3], [["a"], {}]),
+        (lambda: gr.Radio([("A", "a"), "b"], label="Start"), ["a", "b", None], ["A", "c", 5, ["a"], {}]),
         (lambda: gr.Video(label="Start"), [None, FILE], ["x.mp4", 5, {"path": "x"}, {**FILE, "path": 5}, [FILE]]),
         (lambda: gr.File(label="Start", file_count="multiple"), [None, [], [FILE]], [FILE, "x.mp4", ["x.mp4"]]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the app's packages are absent: pip install 'lipread[app]'")
 
+from lipread.pipeline import no_face_track
 from lipread.video import read_frames
 from lipread.web import why
 from lipread.web.handlers import Handlers
@@ -39,16 +41,40 @@ def test_pictures_come_before_the_film_which_shows_every_frame(tmp_path: Path) -
     service = Service(tiny_reader())
     key = service.remember("ann", reading(130))
     work = Handlers(service).why(key, 1, "all", False, 800)
-    *pictures, crops, film = next(work)
+    *pictures, crops, film, note = next(work)
+    assert "Made after each reading" in note and "sound" not in note
     assert all(picture.ndim == 3 for picture in pictures)
     assert frames_in(crops) == 130 and film is None
-    *_, film = next(work)
+    *_, film, _ = next(work)
     assert frames_in(film) == 130
     assert list(work) == [] and not Path(film).exists()
 
 
 def test_a_reading_that_was_forgotten_has_no_pictures() -> None:
-    assert list(Handlers(Service(tiny_reader())).why("key", 1, "all", False, 800)) == [(None,) * 7]
+    ((*pictures, note),) = Handlers(Service(tiny_reader())).why("key", 1, "all", False, 800)
+    assert pictures == [None] * 7 and "Made after each reading" in note
+
+
+NO_MOUTH = [(None, "the sound alone was read"), (no_face_track(9), "no face was seen")]
+
+
+@pytest.mark.parametrize(("track", "said"), NO_MOUTH)
+def test_what_has_no_mouth_has_no_pictures_but_a_sentence(track: Any, said: str) -> None:
+    service, made = Service(tiny_reader()), reading(30)
+    made.track = track
+    key = service.remember("ann", made)
+    ((*pictures, note),) = Handlers(service).why(key, 1, "all", False, 800)
+    assert pictures == [None] * 7 and said in note
+    assert Handlers(service).attention(key, 1, "all", False, 800) is None
+    assert list(why.looks(made)) == []
+
+
+def test_pictures_of_what_was_heard_too_say_that_they_show_the_lips() -> None:
+    made = reading(30)
+    made.transcript = replace(
+        made.transcript, segments=tuple(replace(each, modality="both") for each in made.transcript.segments)
+    )
+    assert "the sound has no part in them" in why.remark(made)
 
 
 def frames_in(path: str) -> int:

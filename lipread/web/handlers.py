@@ -18,13 +18,14 @@ from typing import Any
 import gradio as gr
 
 from lipread.errors import LipreadError
+from lipread.hearing import Modality
 from lipread.outputs import USUAL_FORMATS, as_json
 from lipread.web import timeline
 from lipread.web.limits import Cancelled
 from lipread.web.many import HEADERS, Batch, pack, read_many, unexpected, unpack
 from lipread.web.reading import Reading, Tell, read_video, write_files, write_film
 from lipread.web.service import TUNED, Options, Service
-from lipread.web.why import attention_of, explain, explain_moving
+from lipread.web.why import attention_of, explain, explain_moving, remark
 
 ALL_HEADS = "all"
 DOWNLOADS = len(USUAL_FORMATS) + 1  # and the film
@@ -76,20 +77,20 @@ class Handlers:
 
     def read(
         self, video: str | None, start_s: float | None, end_s: float | None, decoder: str, grammar: str, lm: str,
-        lm_weight: str, beam_size: float, nbest: float, request: gr.Request,
+        lm_weight: str, beam_size: float, nbest: float, modality: Modality, request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio hands it in)
     ) -> Iterator[tuple[Any, ...]]:
         """Read the video: the text first, then the captioned film and the files."""
-        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest, modality)
         yield from self._read(video, "auto", start_s, end_s, options, request, progress)
 
     def read_face(
         self, video: str | None, start_s: float | None, end_s: float | None, decoder: str, grammar: str, lm: str,
-        lm_weight: str, beam_size: float, nbest: float, request: gr.Request, event: gr.SelectData,
+        lm_weight: str, beam_size: float, nbest: float, modality: Modality, request: gr.Request, event: gr.SelectData,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Read again, the face that was chosen."""
-        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest, modality)
         yield from self._read(video, int(event.index), start_s, end_s, options, request, progress)
 
     def _read(
@@ -109,7 +110,7 @@ class Handlers:
                 progress(0.0, "Starting")
                 reading = read_video(
                     self.service.reader(options), video, folder, limits=self.service.limits, speaker=speaker,
-                    start_s=start_s or 0.0, end_s=end_s or 0.0, tell=progress, stop=stop,
+                    modality=options.modality, start_s=start_s or 0.0, end_s=end_s or 0.0, tell=progress, stop=stop,
                 )
                 result = shown(reading)
                 result.key = self.service.remember(session, reading)
@@ -126,10 +127,10 @@ class Handlers:
                 traceback.print_exc()
                 yield Result(notes=timeline.failure_html(unexpected(error))).values()
 
-    def cancel(self, request: gr.Request) -> Any:
-        """Stop this visitor's reading; a batch goes on. Where nothing is read, all stays."""
+    def cancel(self, waiting: bool, request: gr.Request) -> Any:
+        """Stop this visitor's reading; a batch goes on. Where nothing is read or waits for its turn, all stays."""
         running = self.service.cancel(str(request.session_hash), alone=True)
-        return timeline.cancelled_html() if running else gr.skip()
+        return timeline.cancelled_html() if running or waiting else gr.skip()
 
     def noted(self, files: Any) -> None:
         """A visitor chose files: the page notes whose they are."""
@@ -150,11 +151,11 @@ class Handlers:
                 reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark, width_px=int(width_px)
             )
             if not reading or not found:
-                yield (None,) * 7
+                yield (*[None] * 7, timeline.small_html(remark(reading)))
                 return
             pictures = (found.strip, found.posteriorgram, found.attention, found.curves, found.saliency)
-            yield (*pictures, str(found.crops_film), None)
-            yield (*[gr.skip()] * 6, str(explain_moving(reading, Path(folder))))
+            yield (*pictures, str(found.crops_film), None, timeline.small_html(remark(reading)))
+            yield (*[gr.skip()] * 6, str(explain_moving(reading, Path(folder))), gr.skip())
 
     def attention(self, key: str | None, layer: int, head: str, dark: bool, width_px: float) -> Any:
         """The attention of another layer or head."""
@@ -167,11 +168,11 @@ class Handlers:
 
     def read_many(
         self, files: list[str] | None, captioned: bool, decoder: str, grammar: str, lm: str, lm_weight: str,
-        beam_size: float, nbest: float, request: gr.Request,
+        beam_size: float, nbest: float, modality: Modality, request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Read all files: the table as it fills, at the end the zip."""
-        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest, modality)
         yield timeline.table_html([]), None, ""  # what was read before goes
         with self._work(str(request.session_hash)) as (folder, stop):
             batch = Batch(stop)
@@ -181,7 +182,8 @@ class Handlers:
                 yield timeline.table_html(rows), None, ""
                 reader = self.service.reader(options)
                 for _ in read_many(
-                    reader, rows, folder, limits=self.service.limits, captioned=captioned, tell=progress, stop=stop
+                    reader, rows, folder, limits=self.service.limits, modality=modality, captioned=captioned,
+                    tell=progress, stop=stop,
                 ):
                     yield timeline.table_html(rows), None, ""
                 yield timeline.table_html(rows), str(pack(folder, rows)), ""
@@ -222,37 +224,40 @@ class Handlers:
     def transcribe(
         self, video: str, speaker: str = "auto", start: float = 0.0, end: float = 0.0, decoder: str = "automatic",
         grammar: str = "grid", lm: str = "none", lm_weight: str = TUNED, beam_size: float = 50,
-        nbest: float = 5, request: gr.Request | None = None,
+        nbest: float = 5, modality: Modality = "auto", request: gr.Request | None = None,
     ) -> tuple[str, dict[str, Any]]:
         """Read what is said in a video.
 
         Returns the text, and everything that is known: segments and words with start, end (seconds) and probability,
-        candidates with their scores, warnings, advice, and, where the text is empty, the reason.
+        candidates with their scores, what was read from lips or sound and why, warnings, advice, and, where the text
+        is empty, the reason.
         """
         if not video:
             raise gr.Error("give a video file", print_exception=False)
-        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest, modality)
         with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
             reading = read_video(
                 self.service.reader(options), video, folder, limits=self.service.limits,
-                speaker=speaker_of(speaker), start_s=start or 0.0, end_s=end or 0.0, stop=stop,
+                speaker=speaker_of(speaker), modality=modality, start_s=start or 0.0, end_s=end or 0.0, stop=stop,
             )
             return reading.transcript.text, as_json(reading.transcript) | {"advice": list(reading.advice)}
 
     def batch(
         self, files: list[str], captioned: bool = False, decoder: str = "automatic", grammar: str = "grid",
-        lm: str = "none", lm_weight: str = TUNED, beam_size: float = 50, nbest: float = 5,
+        lm: str = "none", lm_weight: str = TUNED, beam_size: float = 50, nbest: float = 5, modality: Modality = "auto",
         request: gr.Request | None = None,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
         """Read several videos, or zip archives of them.
 
         Returns {"headers": [...], "rows": [...]} with one row per video, and a zip with all outputs.
         """
-        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest)
+        options = Options(decoder, grammar, lm, lm_weight, beam_size, nbest, modality)
         with self._work(str(request.session_hash) if request else "") as (folder, stop), plain_errors():
             rows = unpack(files or [], folder, self.service.limits)
             reader = self.service.reader(options)
-            for _ in read_many(reader, rows, folder, limits=self.service.limits, captioned=captioned, stop=stop):
+            for _ in read_many(
+                reader, rows, folder, limits=self.service.limits, modality=modality, captioned=captioned, stop=stop
+            ):
                 pass
             yield {"headers": list(HEADERS), "rows": [row.cells() for row in rows]}, str(pack(folder, rows))
 
@@ -297,7 +302,7 @@ def shown(reading: Reading) -> Result:
         words=timeline.timeline_html(transcript, reading.from_s),
         changes=timeline.changes_html(transcript),
         nbest=timeline.nbest_html(transcript),
-        summary=timeline.summary_html(transcript),
+        summary=timeline.summary_html(transcript, looked=reading.track is not None),
         faces=faces,
     )
 

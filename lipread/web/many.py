@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
 from lipread.errors import DataError, LipreadError, OutputError
+from lipread.hearing import Modality
 from lipread.outputs import write_outputs
 from lipread.pipeline import LipReader
 from lipread.web.limits import Cancelled, Limits, check_count
@@ -188,6 +189,7 @@ def read_many(
     folder: Path,
     *,
     limits: Limits,
+    modality: Modality = "auto",
     captioned: bool = False,
     tell: Tell | None = None,
     stop: threading.Event | None = None,
@@ -196,6 +198,7 @@ def read_many(
 
     Args:
         folder: outputs go to its folder `out`.
+        modality: as `LipReader.transcribe`.
         captioned: also write captioned films.
     Raises: Cancelled: `stop` was set.
     """
@@ -214,7 +217,7 @@ def read_many(
         work = folder / f"work-{number}"
         work.mkdir()
         try:
-            reading = read_video(reader, row.path, work, limits=limits, tell=heard, stop=stop)
+            reading = read_video(reader, row.path, work, limits=limits, modality=modality, tell=heard, stop=stop)
             _keep(reading, row, folder / "out", captioned)
         except Cancelled:
             raise

@@ -20,7 +20,7 @@ document.addEventListener("timeupdate", (event) => {
 }, true);
 
 // What this browser cannot play (avi, HEVC, ...) is read all the same: a word of that instead of gradio's error.
-const UNPLAYABLE = "This browser cannot play the file. If it is a video, it can be read all the same: press “Read the lips”. The film with captions will play.";
+const unplayable = () => `This browser cannot play the file. If it is a video, it can be read all the same: press “${document.querySelector("#lr-read").textContent.trim()}”. The film with captions will play.`;
 const tellIn = (place, text, kind = "lr-unplayable") => {
   const note = place.querySelector(`.${kind}`) ?? document.createElement("p");
   note.className = kind;
@@ -32,7 +32,7 @@ document.addEventListener("error", (event) => {
   const place = event.target.matches?.("#lr-input video") && event.target.closest(".video-container");
   if (!place) return;
   event.stopPropagation();
-  if (!place.querySelector(".lr-unplayable")) tellIn(place, UNPLAYABLE);
+  if (!place.querySelector(".lr-unplayable")) tellIn(place, unplayable());
 }, true);
 document.addEventListener("loadstart", (event) => {
   if (event.target.matches?.("#lr-input video")) event.target.closest(".video-container")?.querySelector(".lr-unplayable")?.remove();

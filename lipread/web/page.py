@@ -14,14 +14,16 @@ from lipread.outputs import USUAL_FORMATS
 from lipread.web.about import about_markdown, api_markdown
 from lipread.web.handlers import ALL_HEADS, Handlers
 from lipread.web.service import DECODERS, LARGEST_BEAM, LONGEST_NBEST, NO_LM, TUNED, Service, grammars, lms
-from lipread.web.timeline import table_html, text_html
+from lipread.web.timeline import small_html, table_html, text_html
 from lipread.web.trim import LATEST_S
 from lipread.web.visitors import Belongings, Page
+from lipread.web.why import MADE
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
 HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
 WINDOW = "(...values) => [...values.slice(0, -2), document.body.classList.contains('dark'), window.innerWidth]"
+WAITING = "() => [document.querySelector('#lr-text .pending') !== null]"  # also in the queue, where nothing is read yet
 SWEEP_S = 60
 DOWNLOADS = (*USUAL_FORMATS, "film")
 TITLE = "lipread: read lips in a video"
@@ -56,11 +58,12 @@ def build_page(service: Service, examples: Sequence[Path] = (), *, address: str 
     """The whole page over one service. Needs GRADIO_TEMP_DIR to be what uploads may fill."""
     do = Handlers(service)
     limits = service.limits
+    how = "the lips, and from the sound where it goes with them" if service.hears else "the lips alone, without sound"
     page: Page
     with Page(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_S, limits.keep_s)) as page:
         gr.HTML(
-            '<header class="lr-header"><h1>lipread</h1><p>Drop a video of someone talking: it is read from the lips '
-            "alone, without sound, on this machine.</p></header>"
+            '<header class="lr-header"><h1>lipread</h1><p>Drop a video of someone talking: it is read from '
+            f"{how}, on this machine.</p></header>"
         )
         with gr.Tabs():
             with gr.Tab("Read a video", id="read"):
@@ -95,14 +98,20 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
                     cache_examples=False, api_visibility="private", elem_id="lr-examples",
                 )
             with gr.Row():
-                read = gr.Button("Read the lips", variant="primary", elem_id="lr-read")
+                what = "Read the video" if service.hears else "Read the lips"
+                read = gr.Button(what, variant="primary", elem_id="lr-read")
                 cancel = gr.Button("Cancel", variant="secondary", elem_id="lr-cancel")
+            modality = gr.Radio(
+                [("automatic", "auto"), ("lips", "video"), ("sound", "audio"), ("both", "both")], value="auto",
+                label="Read from", info="automatic: the lips, and the sound where it goes with them",
+                visible=service.hears, elem_id="lr-modality",
+            )
             with gr.Accordion("Only a part of the video", open=False, elem_id="lr-part"), gr.Row():
                 start = gr.Number(0, label="Start (seconds)", minimum=0, maximum=LATEST_S, step=0.1, min_width=120)
                 end = gr.Number(
                     0, label="End (seconds)", info="0: to its end", minimum=0, maximum=LATEST_S, step=0.1, min_width=120
                 )
-            options = _advanced()
+            options = [*_advanced(), modality]
         with gr.Column(scale=1, min_width=320):
             text = gr.HTML(text_html(""), elem_id="lr-text")
             faces = gr.Gallery(
@@ -138,8 +147,9 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
     }
     reading = read.click(do.read, inputs, outputs, **hidden)
     again = faces.select(do.read_face, inputs, outputs, **hidden)
+    waiting = gr.Checkbox(False, visible=False)
     cancel.click(
-        do.cancel, None, [notes], queue=False, cancels=[reading, again], api_visibility="private",
+        do.cancel, [waiting], [notes], queue=False, js=WAITING, cancels=[reading, again], api_visibility="private",
         show_progress="hidden",
     )
     copy.click(None, None, None, js="() => lipreadCopy()", api_visibility="private")
@@ -148,7 +158,7 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
 
 
 def _advanced() -> Components:
-    """How the text is found: in the order of the fields of `Options`."""
+    """How the text is found: in the order of the first fields of `Options`."""
     with gr.Accordion("Advanced", open=False, elem_id="lr-advanced"):
         decoder = gr.Dropdown(
             list(DECODERS), value=DECODERS[0], label="Decoder",
@@ -180,10 +190,7 @@ def _why(do: Handlers, service: Service, key: gr.State, before: Sequence[Any], a
     """Pictures of what the network looked at: the last ones go before a reading, the next ones come after it."""
     layers, heads = layers_and_heads(service.base)
     with gr.Accordion("Why: what the model looked at", open=False, elem_id="lr-why"):
-        gr.HTML(
-            '<p class="lr-small">Made after each reading. Of a long video, the first film shows all, the second one '
-            "its first minute, the pictures four seconds from the first word on.</p>"
-        )
+        note = gr.HTML(small_html(MADE), elem_id="lr-why-note")
         strip = _picture("The mouth, as the model sees it 25 times a second, with the words read", "lr-strip")
         with gr.Row():
             crops = _film("The same as a film", "lr-crops")
@@ -205,17 +212,17 @@ def _why(do: Handlers, service: Service, key: gr.State, before: Sequence[Any], a
                     )
     dark, width = gr.Checkbox(False, visible=False), gr.Number(0, visible=False)
     inputs = [key, layer, head, dark, width]
-    outputs = [strip, posteriorgram, attention, curves, saliency, crops, salient]
+    outputs = [strip, posteriorgram, attention, curves, saliency, crops, salient, note]
     settings: dict[str, Any] = {
         "js": WINDOW, "api_visibility": "private", "concurrency_id": "why", "concurrency_limit": 1,
         "show_progress": "minimal",
     }
     gr.on(
-        before, lambda: (None,) * len(outputs), None, outputs, queue=False, show_progress="hidden",
+        before, lambda: (*[None] * 7, small_html(MADE)), None, outputs, queue=False, show_progress="hidden",
         api_visibility="private",
     )
     for reading in after:
-        reading.then(do.why, inputs, outputs, **settings)
+        reading.then(do.why, inputs, outputs, trigger_mode="multiple", **settings)  # also while others are being made
     for choice in (layer, head):
         choice.input(do.attention, inputs, [attention], trigger_mode="multiple", **settings)
 
@@ -247,7 +254,8 @@ def _many_tab(do: Handlers, service: Service, options: Components) -> None:
                 file_types=[*sorted(VIDEO_SUFFIXES), ".zip"], height=240, elem_id="lr-many-files",
             )
             captioned = gr.Checkbox(False, label="Also films with captions (takes longer)")
-            gr.HTML('<p class="lr-small">The decoder and language model are those of “Advanced” in the first tab.</p>')
+            first = "“Read from”, " if service.hears else ""
+            gr.HTML(small_html(f"{first}decoder and language model are those that are chosen in the first tab."))
             with gr.Row():
                 start = gr.Button("Read all", variant="primary", elem_id="lr-many-read")
                 cancel = gr.Button("Cancel", elem_id="lr-many-cancel")

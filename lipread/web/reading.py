@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lipread.audio import read_audio_blocks
 from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
 from lipread.errors import LipreadError
 from lipread.files import PathLike, inside
+from lipread.hearing import Modality, SoundStream, check_modality
 from lipread.outputs import USUAL_FORMATS, write_outputs
-from lipread.pipeline import Clock, LipReader, Progress, watch_mouth
-from lipread.values import FRAME_RATE_HZ, Array, MouthTrack, Transcript
+from lipread.pipeline import Clock, LipReader, Progress, Watched, watch_mouth
+from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array, MouthTrack, Transcript
 from lipread.video import VideoInfo
 from lipread.web.advice import advice_for
 from lipread.web.limits import Cancelled, Limits, check_duration, check_video
@@ -33,6 +35,7 @@ class Reading:
     Attributes:
         name: of the file without suffix, with the times of the part where only one was read; names the outputs.
         video: the file that was read: the upload, or the part that was cut out of it.
+        track: the mouth; None where nobody looked at the pictures, since the sound alone was to be read.
         portraits: where several faces were seen, a picture of each from left to right, RGB uint8 (h, w, 3).
         chosen: number of the face that was read.
         advice: sentences about what makes this video hard to read, with what to change.
@@ -42,7 +45,7 @@ class Reading:
     name: str
     video: Path
     info: VideoInfo
-    track: MouthTrack
+    track: MouthTrack | None
     transcript: Transcript
     reader: LipReader
     portraits: tuple[Array, ...]
@@ -58,6 +61,7 @@ def read_video(
     *,
     limits: Limits,
     speaker: str | int = "auto",
+    modality: Modality = "auto",
     start_s: float = 0.0,
     end_s: float = 0.0,
     tell: Tell | None = None,
@@ -68,6 +72,7 @@ def read_video(
     Args:
         path: the upload.
         folder: of this request; a part that is cut out is written there.
+        speaker, modality: as `LipReader.transcribe`.
         start_s, end_s: the part to read, seconds; end 0 is the end of the video.
         tell: hears what is being done.
         stop: set by whoever wants no result any more.
@@ -76,6 +81,7 @@ def read_video(
     name, shown = Path(path).name, Path(path).stem or "video"
     progress = _progress(tell, stop, limits, name)
     try:
+        check_modality(modality)
         part = part_wanted(start_s, end_s)
         if part is None:
             info = check_video(path, limits, name)
@@ -87,20 +93,60 @@ def read_video(
             video = inside(folder, f"{shown}.mp4")
             cut_video(path, video, *part, limit_s=limits.duration_s, progress=progress)
             info = check_video(video, limits, name)
-        clock = Clock()
-        watched = watch_mouth(video, speaker=speaker, max_faces=reader.max_faces, clock=clock, progress=progress)
-        transcript = reader.read_track(watched.track, clock=clock, progress=progress)
+        hears, warnings = reader.network.hears and modality != "video", list[str]()
+        sound = SoundStream(_sound(video, info, limits, progress, warnings)) if hears else None
+        watched, transcript = _read(reader, video, sound, speaker=speaker, modality=modality, progress=progress)
     except LipreadError as error:
         raise type(error)(str(error).replace(str(path), name).replace(str(folder), "")) from error
-    warnings = tuple(each for each in watched.warnings if "faces were seen" not in each) + transcript.warnings
+    warnings = [each for each in transcript.warnings if "faces were seen" not in each] + warnings
     if part and part[0]:
-        warnings += (f"only a part was read: times count from its beginning, {part[0]:g} s into {name}",)
-    transcript = replace(transcript, warnings=warnings, source=name)
+        warnings.append(f"only a part was read: times count from its beginning, {part[0]:g} s into {name}")
+    transcript = replace(transcript, warnings=tuple(warnings), source=name)
+    track = watched.track if watched else None
     return Reading(
-        name=shown, video=video, info=info, track=watched.track, transcript=transcript,
-        reader=reader, portraits=watched.portraits, chosen=watched.chosen,
-        advice=advice_for(transcript, watched.track, info), from_s=part[0] if part else 0.0,
+        name=shown, video=video, info=info, track=track, transcript=transcript, reader=reader,
+        portraits=watched.portraits if watched else (), chosen=watched.chosen if watched else 0,
+        advice=advice_for(transcript, track, info), from_s=part[0] if part else 0.0,
     )
+
+
+def _read(
+    reader: LipReader, video: PathLike, sound: SoundStream | None, *, speaker: str | int, modality: Modality,
+    progress: Progress,
+) -> tuple[Watched | None, Transcript]:
+    """The mouth, None where nobody is to look for it, and what was said: `LipReader.transcribe` keeps no mouth."""
+    sounds = sound is not None and sound.any
+    if modality == "audio" or (modality == "both" and not sounds):  # where there is nothing to hear, it says why
+        return None, reader.transcribe(video, modality=modality, sound=sound)
+    clock = Clock()
+    watched = watch_mouth(video, speaker=speaker, max_faces=reader.max_faces, clock=clock, progress=progress)
+    if sounds and modality == "auto" and not watched.track.present.any():
+        transcript = because(reader.transcribe(video, modality="audio", sound=sound), "no face is seen")
+        transcript = replace(transcript, stage_s={**clock.seconds, **transcript.stage_s})
+    else:
+        heard = sound if sounds else None
+        transcript = reader.read_track(watched.track, sound=heard, modality=modality, clock=clock, progress=progress)
+        if reader.network.hears and not sounds:
+            transcript = because(transcript, "as was asked for" if modality == "video" else "the video has no sound")
+    return watched, replace(transcript, warnings=watched.warnings + transcript.warnings)
+
+
+def because(transcript: Transcript, why: str) -> Transcript:
+    """A transcript whose segments say why they were read from what they were read from."""
+    return replace(transcript, segments=tuple(replace(segment, why=why) for segment in transcript.segments))
+
+
+def _sound(
+    video: PathLike, info: VideoInfo, limits: Limits, progress: Progress, warnings: list[str]
+) -> Iterator[Array]:
+    """The sound of a video, block by block; `progress` hears how far it is, and can end it."""
+    done = 0
+    for block in read_audio_blocks(video, warnings=warnings):
+        done += len(block)
+        seconds = done / SAMPLE_RATE_HZ
+        check_duration(seconds, limits, Path(video).name)
+        progress("sound", min(1.0, seconds / info.duration_s) if info.duration_s else 0.0)
+        yield block
 
 
 def _progress(tell: Tell | None, stop: threading.Event | None, limits: Limits, name: str) -> Progress:
@@ -127,7 +173,8 @@ def _stage(stage: str, share: float) -> tuple[float, str]:
         return 0.1 * share, "Cutting out the part to read"
     if stage == "video":
         return VIDEO_SHARE * share, "Following the lips"
-    return VIDEO_SHARE + (1 - VIDEO_SHARE) * share, "Reading the lips"
+    doing = "Listening to the sound" if stage == "sound" else "Reading the lips"
+    return VIDEO_SHARE + (1 - VIDEO_SHARE) * share, doing
 
 
 def write_files(reading: Reading, folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lipread.config import SearchConfig, make_config
 from lipread.decoding.search import Found, Search
 from lipread.errors import ConfigError
+from lipread.hearing import MODALITIES, Modality
 from lipread.language_models import bundled_language_models, make_search
 from lipread.pipeline import LipReader, checkpoint_path, load_model
 from lipread.values import Array
@@ -37,7 +38,7 @@ TRIM_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Options:
-    """How a visitor wants the text to be found; names only, never paths."""
+    """How a visitor wants a video to be read; names only, never paths."""
 
     decoder: str = AUTOMATIC
     grammar: str = "grid"
@@ -45,6 +46,7 @@ class Options:
     lm_weight: str | float | None = TUNED
     beam_size: float = 50  # as sliders give them
     nbest: float = 5
+    modality: Modality = "auto"
 
     def config(self) -> SearchConfig:
         """The search options that this asks for.
@@ -52,7 +54,8 @@ class Options:
         Raises: ConfigError: a name is not bundled, a number is out of bounds, or the options do not fit one another.
         """
         checks: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-            ("decoder", self.decoder, DECODERS), ("grammar", self.grammar, grammars()), ("lm", self.lm, lms())
+            ("decoder", self.decoder, DECODERS), ("grammar", self.grammar, grammars()), ("lm", self.lm, lms()),
+            ("modality", self.modality, MODALITIES),
         )
         for name, value, known in checks:
             if value not in known:
@@ -133,6 +136,11 @@ class Service:
     def model(self) -> str:
         """Name of the loaded checkpoint."""
         return self.base.checkpoint.name
+
+    @property
+    def hears(self) -> bool:
+        """Whether it can read from sound too."""
+        return self.base.network.hears
 
     def reader(self, options: Options) -> LipReader:
         """A reader with these options; searches that were used lately are kept.

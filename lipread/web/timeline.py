@@ -12,6 +12,7 @@ from html import escape
 from lipread.values import Segment, Transcript, Word
 from lipread.web.many import DONE, FAILED, HEADERS, Row
 
+SOURCES = {"video": "the lips", "audio": "the sound", "both": "lips and sound"}
 LEVELS = ((0.8, "sure"), (0.5, "fairly"), (0.0, "unsure"))  # from this confidence on; words, not colours alone
 
 WAITING_TEXT = "The words will stand here, then the video with captions, files to take home, and what the model saw."
@@ -49,7 +50,7 @@ def timeline_html(transcript: Transcript, from_s: float = 0.0) -> str:
     """
     if not transcript.words:
         return ""
-    rows = "".join(_segment(segment) for segment in transcript.segments)
+    rows = "".join(_segment(segment, one_source(transcript)) for segment in transcript.segments)
     key = "".join(
         f'<span class="lr-key"><span class="lr-swatch lr-{name}" aria-hidden="true"></span>{label}</span>'
         for name, label in (("sure", "80 % sure or more"), ("fairly", "50 to 80 %"), ("unsure", "less"))
@@ -61,7 +62,18 @@ def timeline_html(transcript: Transcript, from_s: float = 0.0) -> str:
     )
 
 
-def _segment(segment: Segment) -> str:
+def one_source(transcript: Transcript) -> bool:
+    """Whether all of it was read from the same, and for the same reason."""
+    return len({(segment.modality, segment.why) for segment in transcript.segments}) <= 1
+
+
+def source_of(segment: Segment) -> str:
+    """What a stretch of speech was read from and why: "read from lips and sound (the sound goes with the lips)"."""
+    return f"read from {SOURCES[segment.modality]}" + (f" ({segment.why})" if segment.why else "")
+
+
+def _segment(segment: Segment, silent: bool) -> str:
+    """A row; `silent` does not tell its source."""
     length = max(segment.end_s - segment.start_s, 1e-3)
     ticks = "".join(
         f'<span class="lr-bar lr-{level_of(word.confidence)}" '
@@ -70,11 +82,12 @@ def _segment(segment: Segment) -> str:
         for word in segment.words
     )
     buttons = "".join(_word(word) for word in segment.words)
+    source = "" if silent else f'<p class="lr-small lr-source">{escape(source_of(segment))}</p>'
     return (
         f'<div class="lr-row"><div class="lr-words">{buttons}</div>'
         f'<div class="lr-track" aria-hidden="true">{ticks}</div>'
         f'<div class="lr-ends" aria-hidden="true"><span>{clock(segment.start_s)}</span>'
-        f"<span>{clock(segment.end_s)}</span></div></div>"
+        f"<span>{clock(segment.end_s)}</span></div>{source}</div>"
     )
 
 
@@ -90,16 +103,17 @@ def _word(word: Word) -> str:
 
 
 def changes_html(transcript: Transcript) -> str:
-    """What the lips alone say against what the search made of it; empty where greedy search was all."""
+    """What the network alone says against what the search made of it; empty where greedy search was all."""
     if transcript.search == "greedy" or not transcript.utterances:
         return ""
+    alone = f"{sources(transcript)} alone"
     if not transcript.changed:
-        said = "The search changed nothing: this is what the lips alone say."
+        said = f"The search changed nothing: this is what was read from {alone}."
         return f'<p class="lr-changes">{said}</p>'
     lines = "".join(f"<p>{_changes(each.raw_text, each.text)}</p>" for each in transcript.utterances)
     return (
         f'<div class="lr-changes"><p class="lr-small">What “{escape(transcript.search)}” changed: '
-        f"<del>lips alone</del> <ins>after the search</ins></p>{lines}</div>"
+        f"<del>{alone}</del> <ins>after the search</ins></p>{lines}</div>"
     )
 
 
@@ -116,8 +130,14 @@ def _changes(raw: str, text: str) -> str:
     return " ".join(parts)
 
 
+def sources(transcript: Transcript) -> str:
+    """What it was read from: "the lips", or several, "the lips, lips and sound"."""
+    return ", ".join(dict.fromkeys(SOURCES[segment.modality] for segment in transcript.segments)) or SOURCES["video"]
+
+
 def nbest_html(transcript: Transcript) -> str:
     """The candidates of each utterance with the parts of their scores, as tables."""
+    heard = "lips" if sources(transcript) == SOURCES["video"] else "network"
     tables = []
     for number, utterance in enumerate(transcript.utterances, 1):
         if not utterance.nbest:
@@ -133,7 +153,7 @@ def nbest_html(transcript: Transcript) -> str:
         title = "Candidates" if len(transcript.utterances) == 1 else f"Utterance {number}, {where}"
         tables.append(
             f'<div class="lr-scroll" tabindex="0" role="region" aria-label="{title}"><table class="lr-table">'
-            f"<caption>{title}</caption><thead><tr><th>#</th><th>text</th><th>score</th><th>lips</th>"
+            f"<caption>{title}</caption><thead><tr><th>#</th><th>text</th><th>score</th><th>{heard}</th>"
             f"<th>language model</th><th>probability</th></tr></thead><tbody>{rows}</tbody></table></div>"
         )
     if not tables:
@@ -159,15 +179,31 @@ def notes_html(transcript: Transcript, advice: tuple[str, ...]) -> str:
     return f'<div class="lr-notes">{"".join(parts)}</div>' if parts else ""
 
 
-def summary_html(transcript: Transcript) -> str:
-    """One line about how it was read."""
+def summary_html(transcript: Transcript, *, looked: bool = True) -> str:
+    """One line about how it was read, and from what; `looked`: whether anybody looked for a face."""
     seconds = sum(transcript.stage_s.values())
+    face = f" · face in {transcript.face_share:.0%} of it" if looked else ""
     sure = f" · {transcript.confidence:.0%} sure on average" if transcript.words else ""
     return (
         f'<p class="lr-small">{transcript.duration_s:.1f} s of video read in {seconds:.1f} s'
-        f" · face in {transcript.face_share:.0%} of it{sure} · model {escape(transcript.model)}, "
-        f"{escape(transcript.search)}</p>"
+        f"{face}{sure}{_source(transcript)} · model {escape(transcript.model)}, {escape(transcript.search)}</p>"
     )
+
+
+def _source(transcript: Transcript) -> str:
+    """What it was read from, and how late the sound is; nothing where there was but the lips."""
+    parts = []
+    if any(segment.modality != "video" or segment.why for segment in transcript.segments):
+        first = transcript.segments[0]
+        parts.append(source_of(first) if one_source(transcript) else f"read from {sources(transcript)}: see the words")
+    if late_s := transcript.sound_late_s:
+        parts.append(f"the sound is {abs(late_s):.2f} s {'late' if late_s > 0 else 'early'}")
+    return "".join(f" · {escape(part)}" for part in parts)
+
+
+def small_html(text: str) -> str:
+    """A remark."""
+    return f'<p class="lr-small">{escape(text)}</p>'
 
 
 def failure_html(message: str) -> str:
@@ -183,7 +219,7 @@ def cancelled_html(kept: str = "") -> str:
 def table_html(rows: Sequence[Row]) -> str:
     """The videos of a batch and what became of each."""
     if not rows:
-        return f'<p class="lr-small">{WAITING_TABLE}</p>'
+        return small_html(WAITING_TABLE)
     cells = "".join(
         f'<tr class="lr-{_kind(row.state)}"><th scope="row">{escape(row.name)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in row.cells()[1:])

@@ -62,11 +62,11 @@ def check_value(component: Any, value: Any) -> None:
             wanted = "" if least <= value <= most else f"a number from {least:.12g} to {most:.12g}"
     elif isinstance(component, gr.Checkbox):
         wanted = "" if value is None or isinstance(value, bool) else "true or false"
+    elif isinstance(component, (gr.Radio, gr.Dropdown)) and not getattr(component, "allow_custom_value", False):
+        known = [choice for _, choice in component.choices]
+        wanted = "" if value is None or value in known else f"one of {', '.join(map(str, known))}"
     elif isinstance(component, (gr.Textbox, gr.Dropdown)):
         wanted = "" if value is None or isinstance(value, (str, int, float)) else "text or a number"
-        if isinstance(component, gr.Dropdown) and not component.allow_custom_value and value is not None:
-            known = [choice for _, choice in component.choices]
-            wanted = "" if value in known else f"one of {', '.join(map(str, known))}"
     elif isinstance(component, gr.Video):
         wanted = "" if value is None or is_file(value) else f"an uploaded file; {FILE_EXAMPLE}"
     elif isinstance(component, gr.File):

@@ -16,10 +16,31 @@ from lipread.insight_plots import (
     saliency_figure,
     strip_picture,
 )
-from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, Array, MouthTrack
 from lipread.web.reading import Reading
 
+MADE = (
+    "Made after each reading. Of a long video, the first film shows all, the second one its first minute, the pictures "
+    "four seconds from the first word on."
+)
 SALIENT_S = 60  # so much of a long video is in the film: a second takes about a tenth of one, and others wait
+
+
+def remark(reading: Reading | None) -> str:
+    """What stands above the pictures of a reading: what they show, or why there are none."""
+    if reading is None:
+        return MADE
+    if reading.track is None:
+        return "There are no pictures of this reading: the sound alone was read, and nobody looked at the mouth."
+    if not reading.track.present.any():
+        return "There are no pictures of this reading: no face was seen."
+    alone = {"audio", "both"} & {segment.modality for segment in reading.transcript.segments}
+    return MADE + (" They show what the model sees in the lips; the sound has no part in them." if alone else "")
+
+
+def looked_at(reading: Reading) -> MouthTrack | None:
+    """The mouth, where there is one to look at."""
+    return reading.track if reading.track is not None and reading.track.present.any() else None
 
 
 @dataclass(frozen=True)
@@ -46,8 +67,8 @@ def explain(
         width_px: of the visitor's window.
     Raises: ConfigError: there is no such layer or head. OutputError: the film cannot be written.
     """
-    track, transcript = reading.track, reading.transcript
-    if not track.present.any():
+    track, transcript = looked_at(reading), reading.transcript
+    if track is None:
         return None
     insight = look(reading.reader, track, transcript, layer=layer, head=head)
     crops = folder / f"{reading.name}.crops.mp4"
@@ -65,14 +86,15 @@ def explain(
 def explain_moving(reading: Reading, folder: Path) -> Path:
     """Write the saliency film of the first `SALIENT_S` of a reading. Raises: OutputError: it cannot be written."""
     film = folder / f"{reading.name}.saliency.mp4"
+    assert reading.track is not None  # `explain` found pictures
     saliency_film(looks(reading), reading.track, film)
     return film
 
 
 def looks(reading: Reading) -> Iterator[Insight]:
     """Window after window of the first `SALIENT_S`; the last one goes back as far as it must."""
-    track, done = reading.track, 0
-    while done < min(len(track.present), SALIENT_S * FRAME_RATE_HZ):
+    track, done = looked_at(reading), 0
+    while track is not None and done < min(len(track.present), SALIENT_S * FRAME_RATE_HZ):
         insight = look(reading.reader, track, reading.transcript, start_s=track.start_s + done / FRAME_RATE_HZ)
         yield insight
         done = insight.first + insight.frames
@@ -80,9 +102,10 @@ def looks(reading: Reading) -> Iterator[Insight]:
 
 def attention_of(reading: Reading, *, layer: int, head: int | None, dark: bool) -> Array | None:
     """The attention of another layer or head; None where no face was seen. Raises: ConfigError."""
-    if not reading.track.present.any():
+    track = looked_at(reading)
+    if track is None:
         return None
-    insight = look(reading.reader, reading.track, reading.transcript, layer=layer, head=head)
+    insight = look(reading.reader, track, reading.transcript, layer=layer, head=head)
     return attention_picture(insight, dark=dark)
 
 
