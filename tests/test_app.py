@@ -30,7 +30,6 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import save_checkpoint
 from lipread.config import PRESETS
 from lipread.model.network import LipNetwork
-from lipread.pipeline import load_model
 from lipread.video import read_frames
 from lipread.web.service import TRIM_EVERY_S
 from web_server import Server, running
@@ -156,30 +155,37 @@ def test_values_of_a_wrong_kind_are_refused_in_words(
     assert said in str(error.value)
 
 
-def test_a_page_that_reads_lips_only_offers_no_sound(client: Any, server: Server, drawn: Path) -> None:
-    if load_model("small", "cpu").network.hears:
-        pytest.skip("the bundled model hears")
-    for endpoint, given in (("/transcribe", handle_file(str(drawn))), ("/batch", [handle_file(str(drawn))])):
-        with pytest.raises(Exception, match=r"Read from: 'ears' is not one of auto, video, audio, both"):
-            client.predict(given, modality="ears", api_name=endpoint)
-    with pytest.raises(Exception, match="reads lips only, so modality 'audio' cannot be"):
-        client.predict(handle_file(str(drawn)), modality="audio", api_name="/transcribe")
-    assert radio(server)["props"]["visible"] is False
-    assert "from the lips alone, without sound" in get(server.url)[1]
-
-
-def test_a_model_that_hears_is_asked_for_lips_sound_or_both(drawn: Path, tmp_path: Path) -> None:
+def tiny_model(folder: Path, *streams: str) -> str:
+    """A checkpoint with random weights that reads these streams."""
     import torch
 
     torch.manual_seed(0)
-    network = LipNetwork(PRESETS["tiny"].model_copy(update={"streams": ("pixels", "points", "sound")}))
-    save_checkpoint(tmp_path / "hearing.safetensors", network, Alphabet.english(), {"steps": 0})
+    network = LipNetwork(PRESETS["tiny"].model_copy(update={"streams": streams}))
+    save_checkpoint(folder / "tiny.safetensors", network, Alphabet.english(), {"steps": 0})
+    return str(folder / "tiny.safetensors")
+
+
+def test_a_page_that_reads_lips_only_offers_no_sound(drawn: Path, tmp_path: Path) -> None:
+    with running("--model", tiny_model(tmp_path, "pixels", "points")) as server:
+        client = gradio_client.Client(server.url, verbose=False)
+        for endpoint, given in (("/transcribe", handle_file(str(drawn))), ("/batch", [handle_file(str(drawn))])):
+            with pytest.raises(Exception, match=r"Read from: 'ears' is not one of auto, video, audio, both"):
+                client.predict(given, modality="ears", api_name=endpoint)
+        with pytest.raises(Exception, match="reads lips only, so modality 'audio' cannot be"):
+            client.predict(handle_file(str(drawn)), modality="audio", api_name="/transcribe")
+        _, details = client.predict(handle_file(str(drawn)), api_name="/transcribe")
+        assert {(each["modality"], each["why"]) for each in details["segments"]} <= {("video", "")}
+        assert radio(server)["props"]["visible"] is False
+        assert "from the lips alone, without sound" in get(server.url)[1]
+
+
+def test_a_model_that_hears_is_asked_for_lips_sound_or_both(drawn: Path, tmp_path: Path) -> None:
     hiss = np.random.default_rng(0).normal(0, 0.2, (1, 32_000)).astype(np.float32)
     with read_frames(drawn) as frames:
         images = [frame.image for frame in frames][:50]
     noisy = media.write_video(tmp_path / "noisy.mp4", images, sound=hiss)
     silent = media.write_video(tmp_path / "silent.mp4", images)
-    with running("--model", str(tmp_path / "hearing.safetensors")) as server:
+    with running("--model", tiny_model(tmp_path, "pixels", "points", "sound")) as server:
         client = gradio_client.Client(server.url, verbose=False)
         for modality, source in (("video", "video"), ("audio", "audio"), ("both", "both")):
             _, details = client.predict(handle_file(str(noisy)), modality=modality, api_name="/transcribe")
