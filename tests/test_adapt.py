@@ -181,7 +181,7 @@ def test_evaluation_fits_to_groups_of_a_speakers_clips(
         fitted.append(adapted(*arguments, **options))
         return fitted[-1]
 
-    def note(reader: LipReader, clip: EvalClip) -> Transcript:
+    def note(reader: LipReader, clip: EvalClip, _modality: str) -> Transcript:
         read.append((clip.clip, fitted.index(reader.checkpoint)))
         return Transcript(clip.text, (), 1.0, 1.0, 1.0)
 

@@ -8,7 +8,14 @@ import pickle
 import pytest
 
 from lipread import errors
-from lipread.errors import ConfigError, LipreadError, MissingDependencyError, missing_libraries_named
+from lipread.errors import (
+    ConfigError,
+    LipreadError,
+    MissingDependencyError,
+    NoPictureError,
+    VideoError,
+    missing_libraries_named,
+)
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -37,7 +44,11 @@ def test_the_message_is_the_sentence_and_survives_pickling(kind: type[LipreadErr
     assert again.exit_code == kind.exit_code
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not LipreadError])
+def test_a_file_without_a_picture_is_no_video():
+    assert issubclass(NoPictureError, VideoError)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (LipreadError, NoPictureError)])
 def test_no_kind_hides_another(kind: type[LipreadError]):
     """`except VideoError` must not swallow a missing checkpoint."""
     assert [other for other in KINDS if issubclass(kind, other)] == sorted(
