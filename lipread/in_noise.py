@@ -6,13 +6,13 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lipread.errors import ConfigError, NoSoundError
 from lipread.evaluate import EvalClip, mouth_track
-from lipread.hearing import SoundStream
+from lipread.hearing import Modality, SoundStream
 from lipread.metrics import Score, score
 from lipread.noise import Kind, make_noise, mixed
 from lipread.values import Array
@@ -20,8 +20,7 @@ from lipread.values import Array
 if TYPE_CHECKING:
     from lipread.pipeline import LipReader
 
-Way = Literal["video", "audio", "both", "auto"]
-WAYS: tuple[Way, ...] = ("video", "audio", "both", "auto")
+WAYS: tuple[Modality, ...] = ("video", "audio", "both", "auto")
 CLEAN = "clean"
 
 
@@ -30,7 +29,7 @@ class InNoise:
     """Error rates at one ratio of sound to noise, decibels, infinite without noise."""
 
     snr_db: float
-    scores: dict[Way, Score]
+    scores: dict[Modality, Score]
 
 
 def ratios_of(text: str) -> tuple[float, ...]:
@@ -69,9 +68,9 @@ def measure_in_noise(
     if not reader.network.hears:
         raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only; noise makes no difference to it")
     said = [reader.alphabet.normalise(clip.text) for clip in clips]
-    read: dict[float, dict[Way, list[str]]] = {ratio: {way: [] for way in WAYS} for ratio in ratios}
+    read: dict[float, dict[Modality, list[str]]] = {ratio: {way: [] for way in WAYS} for ratio in ratios}
     for clip in clips:
-        track, sound = mouth_track(clip), _sound(clip)
+        track, sound = mouth_track(clip), sound_of(clip)
         rng = np.random.default_rng(zlib.crc32(clip.clip.encode()))
         strangers = [other for other in others if other.speaker != clip.speaker]
         noise = make_noise(kind, len(sound), rng, _voices(strangers) if strangers else None)
@@ -90,12 +89,13 @@ def measure_in_noise(
 
 def _voices(clips: Sequence[EvalClip]) -> Callable[[np.random.Generator], Array]:
     def voice(rng: np.random.Generator) -> Array:
-        return _sound(clips[int(rng.integers(len(clips)))])
+        return sound_of(clips[int(rng.integers(len(clips)))])
 
     return voice
 
 
-def _sound(clip: EvalClip) -> Array:
+def sound_of(clip: EvalClip) -> Array:
+    """The sound of a clip, (N,). Raises: NoSoundError: it has none."""
     from lipread.audio import read_audio
 
     sound = read_audio(_file(clip))

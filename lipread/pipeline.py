@@ -104,14 +104,13 @@ class LipReader:
         clock, warnings = Clock(), list[str]()
         sound = self._sound(path, modality, sound, warnings)
         if modality == "audio" and sound:
-            return (yield from self._listened(path, sound, clock, tuple(warnings)))
+            return (yield from self._listened(path, sound, clock, warnings))
         try:
             watch = Watch(path, speaker=speaker, max_faces=self.max_faces, clock=clock, progress=progress)
         except NoPictureError:
             if modality != "auto" or sound is None:
                 raise
-            why = "there is no picture"
-            return (yield from self._listened(path, sound, clock, tuple(warnings), why))
+            return (yield from self._listened(path, sound, clock, warnings, "there is no picture"))
         readings: dict[int | None, Reading] = {}
         seen = Seen()
         for look in watch:
@@ -129,8 +128,8 @@ class LipReader:
         if progress:
             progress("network", 1.0)
         if modality == "auto" and sound and not seen.present.any():  # so nothing was listened to yet
-            told = watch.warnings + tuple(warnings)
-            return (yield from self._listened(path, sound, clock, told, "no face is seen"))
+            warnings[:0] = watch.warnings
+            return (yield from self._listened(path, sound, clock, warnings, "no face is seen"))
         transcript = self._transcript(list(readings.values()), seen, clock)
         told = watch.warnings + transcript.warnings + tuple(warnings)
         return replace(transcript, warnings=told, source=os.fspath(path))
@@ -159,16 +158,16 @@ class LipReader:
         )
 
     def _listened(
-        self, path: PathLike, sound: SoundStream, clock: Clock, warnings: tuple[str, ...], why: str = "as was asked for"
+        self, path: PathLike, sound: SoundStream, clock: Clock, warnings: list[str], why: str = "as was asked for"
     ) -> Generator[Segment, None, Transcript]:
-        """Read from sound alone."""
+        """Read from sound alone; `warnings` grow while it is read."""
         reading, seen = Reading(self, clock, ears=Ears(self.network, sound, "audio", why)), Seen()
         for look in looks_at_sound(sound):
             seen.add(look)
             yield from reading.push(look)
         yield from reading.end()
         transcript = self._transcript([reading], seen, clock, heard_alone=True)
-        return replace(transcript, warnings=warnings + transcript.warnings, source=os.fspath(path))
+        return replace(transcript, warnings=tuple(warnings) + transcript.warnings, source=os.fspath(path))
 
     def read_track(
         self, track: MouthTrack, *, sound: SoundStream | None = None, modality: Modality = "auto",

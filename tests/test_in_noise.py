@@ -52,7 +52,7 @@ def said(text: str) -> Transcript:
 @pytest.fixture
 def clips(monkeypatch: pytest.MonkeyPatch) -> list[EvalClip]:
     monkeypatch.setattr(in_noise, "mouth_track", lambda _clip: None)
-    monkeypatch.setattr(in_noise, "_sound", lambda clip: CLEAN if clip.speaker == "me" else CLEAN[::-1] + 0.3)
+    monkeypatch.setattr(in_noise, "sound_of", lambda clip: CLEAN if clip.speaker == "me" else CLEAN[::-1] + 0.3)
     return [EvalClip(f"c{number}", "me", "bin", video=Path(f"c{number}.mp4")) for number in range(3)]
 
 

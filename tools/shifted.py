@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lipread.audio import read_audio
-from lipread.errors import DataError, LipreadError
+from lipread.errors import LipreadError
 from lipread.evaluate import EvalClip, mouth_track, read_manifest
 from lipread.hearing import LEAST_FIT, SoundStream
+from lipread.in_noise import sound_of
 from lipread.pipeline import LipReader, load_model
 from lipread.sync import sync_of_looks
 from lipread.turns import looks_at
@@ -63,14 +63,6 @@ def offset_of(reader: LipReader, track: MouthTrack, sound: Array) -> tuple[int, 
     """How late the sound is, frames, and its fit; far off where nothing is known."""
     found = sync_of_looks(reader, looks_at(track), SoundStream([sound]))
     return (99, 0.0) if found is None else (round(found.late_s * 25), found.fit)
-
-
-def sound_of(clip: EvalClip) -> Array:
-    """The sound of a clip, (N,)."""
-    sound = read_audio(clip.video) if clip.video else None
-    if sound is None:
-        raise DataError(f"{clip.clip}: has no sound; give a manifest of videos with sound")
-    return sound
 
 
 def moved(sound: Array, late: int) -> Array:
