@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import media
-from lipread.errors import ConfigError, NoSoundError, VideoError
+from lipread.errors import ConfigError, NoPictureError, NoSoundError, OutputError, VideoError
 from lipread.hearing import Modality
 from lipread.pipeline import LipReader
 from lipread.values import MouthTrack, Transcript
@@ -163,6 +163,23 @@ def test_where_no_face_or_no_sound_is_the_other_is_read(
     for modality in ("audio", "both"):
         with pytest.raises(NoSoundError, match=r"^silent\.mp4 has no sound that can be decoded, so modality"):
             read_video(hearing, silent, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]
+
+
+def test_a_file_of_sound_alone_is_read_by_ear(hearing: LipReader, tmp_path: Path) -> None:
+    song = media.write_sound(tmp_path / "song.m4a", media.tone(300, 2.0, 48_000), rate_hz=48_000, codec="aac")
+    reading = read_video(hearing, song, tmp_path, limits=Limits())
+    assert {(each.modality, each.why) for each in reading.transcript.segments} == {("audio", "there is no picture")}
+    assert reading.info is reading.track is None
+    with pytest.raises(OutputError, match=r"song\.m4a has no picture"):
+        write_film(reading, tmp_path)
+    assert not any("face" in sentence or "picture" in sentence for sentence in reading.advice)
+    for modality in ("video", "both"):
+        with pytest.raises(NoPictureError, match=r"^song\.m4a has no picture"):
+            read_video(hearing, song, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]
+    with pytest.raises(NoPictureError, match=r"^song\.m4a has no picture"):
+        read_video(teller(), song, tmp_path, limits=Limits())
+    with pytest.raises(VideoError, match=r"song\.m4a is \d s long, and this page reads up to 1 s"):
+        read_video(hearing, song, tmp_path, limits=Limits(duration_s=1))
 
 
 def test_sound_is_asked_of_a_model_that_reads_lips_only(with_sound: Path, tmp_path: Path) -> None:

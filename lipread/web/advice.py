@@ -19,9 +19,9 @@ FLAT = 9.0  # spread of grey levels inside the mouth crops; GRID has 20 to 40
 FACE_SHARE = 0.8  # less of the time with a face is worth a word
 
 
-def advice_for(transcript: Transcript, track: MouthTrack | None, info: VideoInfo) -> tuple[str, ...]:
+def advice_for(transcript: Transcript, track: MouthTrack | None, info: VideoInfo | None) -> tuple[str, ...]:
     """Sentences, the weightiest first; none where the video is like the training's. No track: pictures do not count."""
-    seen = () if track is None else (_face(track), _size(track), _rate(info), _light(track))
+    seen = () if track is None or info is None else (_face(track), _size(track), _rate(info), _light(track))
     return tuple(sentence for sentence in (*seen, _confidence(transcript)) if sentence)
 
 

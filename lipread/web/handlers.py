@@ -116,9 +116,10 @@ class Handlers:
                 result.key = self.service.remember(session, reading)
                 result.files = tuple(write_files(reading, folder))
                 yield result.values()
-                film = Result.film_only(reading, folder)
-                if not stop.is_set():
-                    yield film
+                if reading.info is not None:
+                    film = Result.film_only(reading, folder)
+                    if not stop.is_set():
+                        yield film
             except Cancelled:
                 pass  # `cancel` has said so
             except LipreadError as error:

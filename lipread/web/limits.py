@@ -57,7 +57,7 @@ def check_video(path: PathLike, limits: Limits, name: str) -> VideoInfo:
     try:
         info = probe(path)
     except VideoError as error:
-        raise VideoError(str(error).replace(str(path), name)) from error
+        raise type(error)(str(error).replace(str(path), name)) from error
     check_duration(info.duration_s or 0.0, limits, name)
     return info
 

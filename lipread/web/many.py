@@ -240,7 +240,7 @@ def _keep(reading: Reading, row: Row, out: Path, captioned: bool) -> None:
     transcript = reading.transcript
     name = str(PurePosixPath(row.name).with_suffix(""))
     write_outputs(transcript, out, name)
-    if captioned:
+    if captioned and reading.info is not None:
         film = write_film(reading, out.parent)
         target = out / (name + CAPTIONED_SUFFIX)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from lipread.audio import read_audio_blocks
 from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
-from lipread.errors import LipreadError
+from lipread.errors import LipreadError, NoPictureError, OutputError
 from lipread.files import PathLike, inside
 from lipread.hearing import Modality, SoundStream, check_modality
 from lipread.outputs import USUAL_FORMATS, write_outputs
@@ -35,6 +35,7 @@ class Reading:
     Attributes:
         name: of the file without suffix, with the times of the part where only one was read; names the outputs.
         video: the file that was read: the upload, or the part that was cut out of it.
+        info: what it says about its pictures; None where it has sound alone.
         track: the mouth; None where nobody looked at the pictures, since the sound alone was to be read.
         portraits: where several faces were seen, a picture of each from left to right, RGB uint8 (h, w, 3).
         chosen: number of the face that was read.
@@ -44,7 +45,7 @@ class Reading:
 
     name: str
     video: Path
-    info: VideoInfo
+    info: VideoInfo | None
     track: MouthTrack | None
     transcript: Transcript
     reader: LipReader
@@ -84,7 +85,7 @@ def read_video(
         check_modality(modality)
         part = part_wanted(start_s, end_s)
         if part is None:
-            info = check_video(path, limits, name)
+            info = _pictures(reader, path, modality, limits, name)
             video = Path(path)
         else:
             check_video(path, replace(limits, duration_s=float("inf")), name)
@@ -95,7 +96,9 @@ def read_video(
             info = check_video(video, limits, name)
         hears, warnings = reader.network.hears and modality != "video", list[str]()
         sound = SoundStream(_sound(video, info, limits, progress, warnings)) if hears else None
-        watched, transcript = _read(reader, video, sound, speaker=speaker, modality=modality, progress=progress)
+        watched, transcript = _read(
+            reader, video, sound, pictures=info is not None, speaker=speaker, modality=modality, progress=progress
+        )
     except LipreadError as error:
         raise type(error)(str(error).replace(str(path), name).replace(str(folder), "")) from error
     warnings = [each for each in transcript.warnings if "faces were seen" not in each] + warnings
@@ -110,13 +113,26 @@ def read_video(
     )
 
 
+def _pictures(reader: LipReader, path: PathLike, modality: Modality, limits: Limits, name: str) -> VideoInfo | None:
+    """What an upload says about its pictures, None where it has none and is to be read from its sound.
+
+    Raises: as `check_video`.
+    """
+    try:
+        return check_video(path, limits, name)
+    except NoPictureError:
+        if reader.network.hears and modality in ("auto", "audio"):
+            return None
+        raise
+
+
 def _read(
-    reader: LipReader, video: PathLike, sound: SoundStream | None, *, speaker: str | int, modality: Modality,
-    progress: Progress,
+    reader: LipReader, video: PathLike, sound: SoundStream | None, *, pictures: bool, speaker: str | int,
+    modality: Modality, progress: Progress,
 ) -> tuple[Watched | None, Transcript]:
     """The mouth, None where nobody is to look for it, and what was said: `LipReader.transcribe` keeps no mouth."""
     sounds = sound is not None and sound.any
-    if modality == "audio" or (modality == "both" and not sounds):  # where there is nothing to hear, it says why
+    if modality == "audio" or not pictures or (modality == "both" and not sounds):  # without sound, it says why
         return None, reader.transcribe(video, modality=modality, sound=sound)
     clock = Clock()
     watched = watch_mouth(video, speaker=speaker, max_faces=reader.max_faces, clock=clock, progress=progress)
@@ -137,15 +153,15 @@ def because(transcript: Transcript, why: str) -> Transcript:
 
 
 def _sound(
-    video: PathLike, info: VideoInfo, limits: Limits, progress: Progress, warnings: list[str]
+    video: PathLike, info: VideoInfo | None, limits: Limits, progress: Progress, warnings: list[str]
 ) -> Iterator[Array]:
     """The sound of a video, block by block; `progress` hears how far it is, and can end it."""
-    done = 0
+    done, whole_s = 0, info.duration_s if info else None
     for block in read_audio_blocks(video, warnings=warnings):
         done += len(block)
         seconds = done / SAMPLE_RATE_HZ
         check_duration(seconds, limits, Path(video).name)
-        progress("sound", min(1.0, seconds / info.duration_s) if info.duration_s else 0.0)
+        progress("sound", min(1.0, seconds / whole_s) if whole_s else 0.0)
         yield block
 
 
@@ -183,7 +199,9 @@ def write_files(reading: Reading, folder: Path) -> list[Path]:
 
 
 def write_film(reading: Reading, folder: Path) -> Path:
-    """Write the captioned mp4. Raises: OutputError: it cannot be written."""
+    """Write the captioned mp4. Raises: OutputError: it cannot be written, or there are no pictures to write on."""
+    if reading.info is None:
+        raise OutputError(f"{reading.video.name} has no picture, so there is no captioned film of it")
     film = inside(folder, reading.name + CAPTIONED_SUFFIX)
     write_captioned_video(reading.video, reading.transcript, film)
     return film
