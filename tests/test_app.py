@@ -387,3 +387,4 @@ def test_password_root_path_limits_and_a_clean_end(drawn: Path, tmp_path: Path) 
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
         assert list(server.temporary.glob("lipread-app-*")) == []
+        assert not any("Traceback" in line for line in server.lines.queue)  # the client's page was still open

@@ -333,7 +333,10 @@ def test_a_recording_is_read(open_page: Callable[..., Any]) -> None:
     assert page.evaluate("document.querySelector('#lr-input video').duration") > 3  # however slow the encoder was
     page.wait_for_function("document.querySelector('#lr-input video').currentTime === 0")
     page.click("#lr-read")
-    page.wait_for_selector("#lr-notes >> text=/no face was found in any of the \\d+ frames/")  # of a test picture
+    page.wait_for_selector("#lr-notes >> text=/No face was found. The whole face/")  # in a test picture that beeps
+    page.get_by_role("radio", name="lips", exact=True).check()
+    page.click("#lr-read")
+    page.wait_for_selector("#lr-notes >> text=/no face was found in any of the \\d+ frames/")
 
 
 NO_DEVICE = "navigator.mediaDevices.getUserMedia = async wanted => { (window.asked ??= []).push(wanted.audio); REST }"

@@ -27,11 +27,13 @@ class Server:
     """Attributes:
         url: ends with a slash.
         temporary: where the server was told to put temporary files.
+        lines: what it printed after its address.
     """
 
     url: str
     process: subprocess.Popen[str]
     temporary: Path
+    lines: queue.Queue[str]
 
     def health(self) -> dict[str, Any]:
         with urllib.request.urlopen(self.url + "health", timeout=30) as answer:
@@ -82,8 +84,9 @@ def running(
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=os.environ | {"XDG_CACHE_HOME": str(cache), "TMPDIR": str(temporary)} | dict(environment or {}),
         )
+        lines: queue.Queue[str] = queue.Queue()
         try:
-            yield Server(_address(process), process, temporary)
+            yield Server(_address(process, lines), process, temporary, lines)
         finally:
             process.terminate()
             try:
@@ -93,9 +96,8 @@ def running(
                 process.wait()
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def _address(process: subprocess.Popen[str], lines: queue.Queue[str]) -> str:
     """The address that the server prints; then its output is read on, so that it never blocks."""
-    lines: queue.Queue[str] = queue.Queue()
     assert process.stdout is not None
     threading.Thread(target=lambda: [lines.put(line) for line in process.stdout], daemon=True).start()  # type: ignore
     seen, end = [], time.monotonic() + START_S

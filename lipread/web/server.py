@@ -5,8 +5,10 @@ Nothing outside that folder can be read through the page, and neither page nor s
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -90,8 +92,14 @@ def serve(
             raise MissingDependencyError(f"{error}; the app needs gradio: pip install 'lipread[app]'") from error
         print(f"lipread: {shown}{root_path or '/'}  (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True)
+        logging.getLogger("uvicorn.error").addFilter(_is_fault)
         uvicorn.Server(config).run(sockets=[listening])
         tempfile.tempdir = None
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Not that pages were still open when the server was ended."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def sweep(parent: Path) -> None:
