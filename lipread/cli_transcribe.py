@@ -52,7 +52,8 @@ def transcribe_command(
         typer.Option(
             "--speaker",
             "--speakers",
-            help="Whom to read: auto (whose lips move most), largest, all (each with a label), or 0, 1 .. from left.",
+            help="Whom to read: auto (whom one hears, or whose lips move most), largest, all (each with a label), or "
+            "0, 1 .. from left.",
         ),
     ] = "auto",
     modality: ModalityOption = "auto",

@@ -14,7 +14,7 @@ import numpy as np
 from lipread.errors import ConfigError
 from lipread.pieces import PAUSE_SPREAD
 from lipread.turns import Look
-from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Array
+from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Array, MouthTrack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,12 +113,17 @@ def likeness_of(lips: Tensor, sound: Tensor) -> Array:
     Returns: mean cosine of the frames that meet, less their mean over the stretch, at offsets from -REACH_FRAMES (the
         sound is early by so many frames) to REACH_FRAMES (late), float64 (K,).
     """
+    cosines = _cosines(lips, sound)
+    reach = range(-REACH_FRAMES, REACH_FRAMES + 1)
+    return np.array([float(cosines.diagonal(k).mean()) if abs(k) < len(cosines) else 0.0 for k in reach])
+
+
+def _cosines(lips: Tensor, sound: Tensor) -> Tensor:
+    """Of every frame of lips with every one of sound, means taken out, (T, T); arguments as `likeness_of`."""
     import torch.nn.functional as F
 
     lips, sound = (F.normalize(each.double() - each.double().mean(0), dim=-1) for each in (lips, sound))
-    cosines = lips @ sound.T  # (T, T)
-    reach = range(-REACH_FRAMES, REACH_FRAMES + 1)
-    return np.array([float(cosines.diagonal(k).mean()) if abs(k) < len(cosines) else 0.0 for k in reach])
+    return lips @ sound.T
 
 
 @dataclass(frozen=True)
@@ -219,9 +224,61 @@ class Ears:
         lengths = torch.tensor([frames], device=next(self.network.parameters()).device)
         seen, heard = (self.network.encode_streams(streams, lengths, frames) for streams in (lips, sound))
         likeness = likeness_of(seen[SYNC_LAYER][0, 1:], heard[SYNC_LAYER][0, 1:])
-        said = self.network.ctc(heard[-1][:, 1:])[0].exp()[:, 1:]  # (T, V - 1), without the blank
-        best = said.max(1).values[said.sum(1) > 0.5]
-        return likeness, float(best.mean()) if len(best) else 0.0
+        return likeness, sureness(self.network, heard[-1])
+
+
+class WhoIsHeard:
+    """Tells whose lips the sound goes with, an `Agreement`: the lip points of each face, read alone, against the sound.
+
+    Args:
+        network: that hears.
+        sound: of the file.
+    """
+
+    def __init__(self, network: LipNetwork, sound: SoundStream) -> None:
+        self.network, self.sound = network, sound
+
+    def __call__(self, first: int, tracks: dict[int, MouthTrack]) -> dict[int, Array]:
+        """As `Agreement`: the cosine at the offset that fits best, over a second to each side, (T,)."""
+        import torch
+
+        frames, device = len(next(iter(tracks.values())).points), next(self.network.parameters()).device
+        heard = self.sound.frames(first, first + frames)
+        if level(heard) < SILENT_LEVEL:
+            return {}
+        points = torch.from_numpy(np.stack([track.points for track in tracks.values()])).to(device)
+        lengths = torch.full((len(points),), frames, device=device)
+        with torch.inference_mode():
+            lips = self.network.front_ends(None, points, lengths)
+            seen = self.network.encode_streams(lips, lengths, frames)[SYNC_LAYER]
+            said = self.network.encode_streams(hear(self.network, heard), lengths[:1], frames)
+            surely = sureness(self.network, said[-1])
+            alike = [likeness_of(each[1:], said[SYNC_LAYER][0, 1:]) for each in seen]
+            cosines = [_cosines(each[1:], said[SYNC_LAYER][0, 1:]) for each in seen]
+        best = max(range(len(alike)), key=lambda number: alike[number].max())
+        if Sync().with_stretch(alike[best], frames, surely).fit < LEAST_FIT:
+            return {}
+        late = int(alike[best].argmax()) - REACH_FRAMES
+        return {
+            identity: _around(each.diagonal(late).cpu().numpy(), frames, max(0, -late))
+            for identity, each in zip(tracks, cosines, strict=True)
+        }
+
+
+def _around(cosines: Array, frames: int, first: int) -> Array:
+    """The mean of what is known within a second of each frame, (T,); `cosines` are those of the frames from `first`."""
+    known, total = np.zeros(frames), np.zeros(frames)
+    known[first : first + len(cosines)], total[first : first + len(cosines)] = 1.0, cosines
+    box = np.ones(2 * FRAME_RATE_HZ + 1)
+    count = np.convolve(known, box)[FRAME_RATE_HZ : FRAME_RATE_HZ + frames]
+    return np.asarray(np.convolve(total, box)[FRAME_RATE_HZ : FRAME_RATE_HZ + frames] / np.maximum(1.0, count))
+
+
+def sureness(network: LipNetwork, states: Tensor) -> float:
+    """How surely something is read in the last states (1, T + 1, D) of the encoder, 0..1; 0 where nothing is."""
+    said = network.ctc(states[:, 1:])[0].exp()[:, 1:]  # (T, V - 1), without the blank
+    best = said.max(1).values[said.sum(1) > 0.5]
+    return float(best.mean()) if len(best) else 0.0
 
 
 def hear(network: LipNetwork, sound: Array) -> Streams:

@@ -21,11 +21,11 @@ from lipread.decoding.search import Search
 from lipread.devices import choose_device
 from lipread.errors import ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
-from lipread.hearing import Choice, Ears, Modality, SoundStream, check_modality, looks_at_sound
+from lipread.hearing import Choice, Ears, Modality, SoundStream, WhoIsHeard, check_modality, looks_at_sound
 from lipread.pieces import Piece, Pieces
 from lipread.reading import Reading, Seen
 from lipread.speaking import SETTLE_FRAMES, reason_for_silence, sight_warnings
-from lipread.turns import looks_at
+from lipread.turns import Agreement, looks_at
 from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Segment, Transcript
 from lipread.watch import Clock as Clock
 from lipread.watch import Progress as Progress
@@ -75,8 +75,9 @@ class LipReader:
 
         Args:
             path: any container that FFmpeg reads.
-            speaker: whom to read where there are several faces: "auto" (at every moment whose lips move most),
-                "largest", a number from 0, counted from left to right, or "all" (everyone, with a label).
+            speaker: whom to read where there are several faces: "auto" (at every moment whose lips go with the sound,
+                or without sound move most), "largest", a number from 0, counted from left to right, or "all"
+                (everyone, with a label).
             modality: "video" (the lips alone), "audio", "both", or "auto": both where the model hears and the sound
                 goes with the lips, sound alone where no face is seen at all.
             sound: instead of the file's own.
@@ -106,7 +107,10 @@ class LipReader:
         if modality == "audio" and sound:
             return (yield from self._listened(path, sound, clock, warnings))
         try:
-            watch = Watch(path, speaker=speaker, max_faces=self.max_faces, clock=clock, progress=progress)
+            watch = Watch(
+                path, speaker=speaker, max_faces=self.max_faces, agreement=self.agreement(sound), clock=clock,
+                progress=progress,
+            )
         except NoPictureError:
             if modality != "auto" or sound is None:
                 raise
@@ -156,6 +160,11 @@ class LipReader:
         raise NoSoundError(
             f"{os.fspath(path)} has no sound that can be decoded, so modality {modality!r} cannot be; use video or auto"
         )
+
+    def agreement(self, sound: SoundStream | None) -> Agreement | None:
+        """What tells, of several people whose lips move, whose the sound is; None where nothing can."""
+        reads = self.network.hears and "points" in self.network.config.streams
+        return WhoIsHeard(self.network, sound) if reads and sound and sound.any else None
 
     def _listened(
         self, path: PathLike, sound: SoundStream, clock: Clock, warnings: list[str], why: str = "as was asked for"

@@ -58,7 +58,8 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
     name = os.fspath(path)
     if not reader.network.hears:
         raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only and cannot compare them with sound")
-    watch, sound = Watch(path, max_faces=reader.max_faces), SoundStream(read_audio_blocks(path))
+    sound = SoundStream(read_audio_blocks(path))
+    watch = Watch(path, max_faces=reader.max_faces, agreement=reader.agreement(sound))
     if not sound.any:
         raise NoSoundError(f"{name} has no sound that can be decoded, so there is nothing to compare the lips with")
     offset = sync_of_looks(reader, watch, sound)

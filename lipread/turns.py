@@ -8,7 +8,7 @@ an hour of a conversation goes from one speaker to the next in flat memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,15 @@ from lipread.values import FRAME_RATE_HZ, LIP_POINTS, Array, Mouth, MouthTrack
 if TYPE_CHECKING:
     from lipread.crowd import Mouths
 
+Agreement = Callable[[int, dict[int, MouthTrack]], dict[int, Array]]
+"""First frame, mouths of faces that talk, T frames of each -> how well each goes with the sound in every frame, (T,);
+nothing where the sound goes with none of them."""
+
 WINDOW_FRAMES = 3 * FRAME_RATE_HZ  # who talks is judged by so much before and after a frame
 LATE_FRAMES = WINDOW_FRAMES + AROUND_FRAMES  # so much of what follows has to be known
 KEPT_FRAMES = LATE_FRAMES + SETTLE_FRAMES  # and so much of what came before
 STEP_FRAMES = FRAME_RATE_HZ  # decided at once
+HEARD_FRAMES = 2 * FRAME_RATE_HZ  # lips are compared with sound by so much before and after what is decided
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,19 @@ class Turns:
     Args:
         speaker: "auto": at every moment the one whose lips move most around it; "largest"; a number from 0, counted
             from left to right among the faces so far; or "all": everyone, each face on its own.
+        agreement: where "auto" has several faces whose lips move, the one that the sound goes with is chosen by this.
     Attributes:
         faces: identity -> what was seen of that face so far.
         together: whether any two faces were seen in one frame.
+        heard: whether the sound ever helped to choose.
     Raises: ConfigError: speaker is none of these.
     """
 
     speaker: str | int = "auto"
+    agreement: Agreement | None = None
     faces: dict[int, SeenFace] = field(default_factory=dict)
     together: bool = False
+    heard: bool = False
     _mouths: list[Mouths] = field(default_factory=list)  # of the frames from `_base` on
     _base: int = 0
     _next: int = 0  # the first frame that is not decided
@@ -174,6 +183,7 @@ class Turns:
             wanted = ordered[self.speaker] if self.speaker < len(ordered) else None
             return [wanted if wanted in judged else None for _ in frames]
         chosen: list[int | None] = []
+        agreeing = self._compare(judged, end) if self.speaker == "auto" else {}
         for at in frames:
             seen = {identity: int(each.there[at].sum()) for identity, each in judged.items()}
             most = max(seen.values(), default=0)
@@ -183,12 +193,28 @@ class Turns:
             elif self.speaker == "largest":
                 chosen.append(max(counted, key=lambda identity: self.faces[identity].height_px))
             else:
-                chosen.append(_most_talking(counted, judged, at))
+                chosen.append(_most_talking(counted, judged, agreeing, at))
         return chosen
 
+    def _compare(self, judged: dict[int, _Judged], end: int) -> dict[int, Array]:
+        """How well the faces whose lips move go with the sound in the frames decided now, (T,) each."""
+        talking = [identity for identity, each in judged.items() if each.moving.any()]
+        if self.agreement is None or len(talking) < 2:
+            return {}
+        first = max(self._base, self._next - HEARD_FRAMES)
+        mouths = self._mouths[first - self._base : end + HEARD_FRAMES - self._base]
+        tracks = {identity: MouthTrack.of([each.get(identity) for each in mouths]) for identity in talking}
+        found = self.agreement(first, tracks)
+        self.heard = self.heard or bool(found)
+        return {identity: values[self._next - first : end - first] for identity, values in found.items()}
 
-def _most_talking(counted: list[int], judged: dict[int, _Judged], at: int) -> int:
-    """The face that talks most around a frame; where it is away, one that never is there together with it."""
+
+def _most_talking(counted: list[int], judged: dict[int, _Judged], agreeing: dict[int, Array], at: int) -> int:
+    """The face whose talk is heard, or else that talks most around a frame; where it is away, one that never is there
+    together with it."""
+    heard = [identity for identity in counted if identity in agreeing and judged[identity].moving[at]]
+    if len(heard) > 1:
+        return max(heard, key=lambda identity: agreeing[identity][at])
     best = max(counted, key=lambda identity: judged[identity].talk[at])
     if judged[best].present[at]:
         return best

@@ -19,7 +19,7 @@ from lipread.ahead import ahead
 from lipread.errors import ConfigError, NoFaceError, missing_libraries_named
 from lipread.files import PathLike
 from lipread.speaking import SeenFace, left_to_right
-from lipread.turns import Look, Turns
+from lipread.turns import Agreement, Look, Turns
 from lipread.values import FRAME_RATE_HZ, Array, Frame, MouthTrack
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Watched:
 class Watch:
     """The first half of the way: a video file -> looks at whoever is read, in order for each face.
 
-    Args: as of `LipReader.transcribe`.
+    Args: as of `LipReader.transcribe`, and of `Turns`.
     Attributes:
         faces: identity -> what was seen of that face so far.
         together: whether two of them were seen at once.
@@ -84,6 +84,7 @@ class Watch:
         *,
         speaker: str | int = "auto",
         max_faces: int = 4,
+        agreement: Agreement | None = None,
         clock: Clock | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class Watch:
 
         self._name, self._speaker, self._max_faces = os.fspath(path), speaker, max_faces
         self._clock, self._progress = clock or Clock(), progress
-        self._turns = Turns(speaker)
+        self._turns = Turns(speaker, agreement)
         self._portraits: dict[int, SeenFace] = {}
         self._read_by: Counter[int] = Counter()  # frames in which each face was read
         self.warnings: tuple[str, ...] = ()
@@ -194,7 +195,8 @@ class Watch:
         if not self.together or self._speaker == "all":
             return []
         several = sum(self._read_by[identity] > 0 for identity in self.ordered) > 1
-        read = "was read most, each while its lips moved most" if several else "was read"
+        by = "went with the sound" if self._turns.heard else "moved most"
+        read = f"was read most, each while its lips {by}" if several else "was read"
         return [
             f"{count} faces were seen; number {self.chosen} from the left (counted from 0) {read}. "
             "Choose another with the speaker option."
@@ -206,6 +208,7 @@ def watch_mouth(
     *,
     speaker: str | int = "auto",
     max_faces: int = 4,
+    agreement: Agreement | None = None,
     clock: Clock | None = None,
     progress: Progress | None = None,
 ) -> Watched:
@@ -217,7 +220,7 @@ def watch_mouth(
     """
     if speaker == "all":
         raise ConfigError("speaker 'all' has more than one mouth; choose auto, largest, or a number from 0")
-    watch = Watch(path, speaker=speaker, max_faces=max_faces, clock=clock, progress=progress)
+    watch = Watch(path, speaker=speaker, max_faces=max_faces, agreement=agreement, clock=clock, progress=progress)
     track = MouthTrack.of([look.mouth for look in watch])
     if not watch.together:
         return Watched(track, min(1, len(watch.ordered)), watch.warnings)

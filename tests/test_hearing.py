@@ -17,6 +17,7 @@ from lipread.hearing import (
     Ears,
     SoundStream,
     Sync,
+    WhoIsHeard,
     check_modality,
     level,
     likeness_of,
@@ -24,7 +25,7 @@ from lipread.hearing import (
     quietness,
 )
 from lipread.pieces import PAUSE_SPREAD, Pieces
-from lipread.values import SAMPLES_PER_FRAME
+from lipread.values import SAMPLES_PER_FRAME, MouthTrack
 
 
 def counting(frames: int, block: int = 1000) -> Iterator[Any]:
@@ -161,6 +162,42 @@ def test_silent_sound_is_not_listened_to() -> None:
     silent = SoundStream([np.full(100 * SAMPLES_PER_FRAME, 1e-4, np.float32)])
     streams, choice = Ears(network, silent, "auto").streams(LIPS, 0, 20)
     assert streams is LIPS and choice == type(choice)("video", "the sound is silent here")
+
+
+class TwoPeople(Agreeing):
+    """The sound goes with the lips whose points are 1."""
+
+    def front_ends(self, _crops: None, points: Any, _lengths: Any, sound: Any = None) -> dict[str, Any]:
+        return {"points": (points, None)} if sound is None else super().front_ends(None, None, None, sound)
+
+    def encode_streams(self, streams: Any, _lengths: Any, frames: int) -> list[Any]:
+        if "sound" in streams:
+            return super().encode_streams(streams, _lengths, frames)
+        own = super().encode_streams({}, _lengths, frames)[0]
+        other = torch.randn(frames + 1, 32, generator=torch.Generator().manual_seed(9))
+        states = torch.stack([own[0] if points[0, 0, 0] == 1 else other for points in streams["points"][0]])
+        return [states] * 2
+
+
+def still(value: float, frames: int) -> MouthTrack:
+    points = np.full((frames, 9, 2), value, np.float32)
+    return MouthTrack(np.zeros((frames, 96, 96), np.uint8), points, np.ones(frames, bool))
+
+
+@pytest.mark.parametrize("late", [-9, 0, 4])
+def test_of_two_people_the_sound_goes_with_one(late: int) -> None:
+    who = WhoIsHeard(TwoPeople(late), loud(200))  # type: ignore[arg-type]
+    found = who(30, {5: still(0.0, 100), 3: still(1.0, 100)})
+    assert set(found) == {3, 5} and {len(each) for each in found.values()} == {100}
+    assert found[3].min() > 0.95 > 0.3 > np.abs(found[5]).max()
+    np.testing.assert_array_equal(who.network.heard[0][:: SAMPLES_PER_FRAME], np.arange(31, 131))  # type: ignore
+
+
+def test_nobody_is_chosen_by_sound_that_goes_with_nobody() -> None:
+    people = {0: still(0.0, 100), 1: still(0.0, 100)}
+    assert WhoIsHeard(TwoPeople(0), loud(200))(0, people) == {}  # type: ignore[arg-type]
+    people[1] = still(1.0, 100)
+    assert WhoIsHeard(TwoPeople(0), SoundStream([np.zeros(64_000, np.float32)]))(0, people) == {}  # type: ignore
 
 
 def test_sound_alone() -> None:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 import media
 from lipread.alphabet import Alphabet
+from lipread.audio import read_audio_blocks
 from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lipread.config import PRESETS
 from lipread.errors import CheckpointError, ConfigError, NoFaceError, NoPictureError, NoSoundError, VideoError
+from lipread.hearing import SoundStream
 from lipread.model.network import LipNetwork
 from lipread.pipeline import LipReader, blanks, load_model, watch_mouth
 from lipread.reading import Reading
@@ -280,6 +282,24 @@ def test_both_and_why(hearing: LipReader, with_sound: Path) -> None:
     said = hearing.transcribe(with_sound, modality="both")
     assert {(each.modality, each.why[:16]) for each in said.segments} == {("both", "as was asked for")}
     assert said.modality == "both" and said.sound_late_s is not None
+
+
+def test_of_two_who_talk_at_once_the_one_is_read_whose_sound_it_is(grid_dir: Path, tmp_path: Path) -> None:
+    """Two real people side by side; the shipped model; the sound of the left one, then of the right one."""
+    names = "s1_bbaf2n", "s1_srah6p"
+    clips = [media.frames_of(grid_dir, name) for name in names]
+    film = media.write_video(tmp_path / "two.mp4", [np.hstack(pair) for pair in zip(*clips, strict=True)])
+    reader = load_model("small", "cpu")
+    for place, name in enumerate(names):
+        sound = np.concatenate(list(read_audio_blocks(grid_dir / "clips" / f"{name}.mp4")))
+        agreement = reader.agreement(SoundStream([sound]))
+        assert agreement is not None
+        watched = watch_mouth(film, agreement=agreement)
+        assert watched.chosen == place
+        assert watched.warnings[-1].startswith(f"2 faces were seen; number {place} from the left")
+        said = reader.transcribe(film, sound=SoundStream([sound]))
+        alone = reader.transcribe(film, speaker=place, sound=SoundStream([sound]))
+        assert said.text == alone.text
 
 
 def test_sound_alone_needs_no_face(hearing: LipReader, with_sound: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from lipread.crowd import Mouths
 from lipread.errors import ConfigError
 from lipread.speaking import STILL_SPREAD, TALKING_SPREAD, lip_spread, moving_frames, why_nothing_is_said
-from lipread.turns import KEPT_FRAMES, LATE_FRAMES, STEP_FRAMES, Look, Turns, looks_at
+from lipread.turns import HEARD_FRAMES, KEPT_FRAMES, LATE_FRAMES, STEP_FRAMES, Look, Turns, looks_at
 from lipread.values import Array, Mouth, MouthTrack
 
 
@@ -77,6 +77,38 @@ def test_who_talks_all_the_time_beats_who_yawns_once() -> None:
     yawn = np.zeros(150)
     yawn[70:80] = 0.3
     assert {each.face for each in looks(film((0.0, yawn), (100.0, talk(150, 0.3))))} == {1}
+
+
+def test_of_two_who_talk_at_once_the_one_is_read_who_is_heard() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def heard(first: int, tracks: dict[int, MouthTrack]) -> dict[int, Array]:
+        assert set(tracks) == {0, 1}
+        count = len(tracks[0].points)
+        asked.append((first, count))
+        frames = np.arange(first, first + count)
+        np.testing.assert_array_equal(tracks[0].points[:, 3, 1], talk(300, 0.3)[frames].astype(np.float32))
+        return {0: np.where(frames < 150, 0.9, 0.1), 1: np.full(count, 0.5)}
+
+    frames = film((0.0, talk(300, 0.3)), (100.0, talk(300, 0.2)))
+    turns = Turns("auto", heard)
+    found = [each for mouths in frames for each in turns.push(mouths)] + turns.end()
+    assert [each.face for each in found] == [0] * 150 + [1] * 150
+    assert turns.heard and [first + count for first, count in asked][-1] == 300
+    assert max(count for _, count in asked) == 2 * HEARD_FRAMES + STEP_FRAMES
+    deaf = Turns("auto", lambda first, tracks: {})  # the sound goes with nobody's lips: those that move most
+    assert {each.face for mouths in frames for each in deaf.push(mouths)} == {0} and not deaf.heard
+
+
+def test_who_keeps_still_is_not_compared_with_the_sound() -> None:
+    def heard(first: int, tracks: dict[int, MouthTrack]) -> dict[int, Array]:
+        raise AssertionError
+
+    frames = film((0.0, talk(200, 0.3)), (100.0, np.zeros(200)))
+    for speaker, people in (("auto", frames), (1, film((0.0, talk(200, 0.3)), (100.0, talk(200, 0.3))))):
+        turns = Turns(speaker, heard)
+        chosen = {each.face for mouths in people for each in turns.push(mouths)}
+        assert chosen == {0 if speaker == "auto" else 1}
 
 
 def test_largest_and_numbers() -> None:

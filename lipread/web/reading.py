@@ -135,7 +135,10 @@ def _read(
     if modality == "audio" or not pictures or (modality == "both" and not sounds):  # without sound, it says why
         return None, reader.transcribe(video, modality=modality, sound=sound)
     clock = Clock()
-    watched = watch_mouth(video, speaker=speaker, max_faces=reader.max_faces, clock=clock, progress=progress)
+    watched = watch_mouth(
+        video, speaker=speaker, max_faces=reader.max_faces, agreement=reader.agreement(sound), clock=clock,
+        progress=progress,
+    )
     if sounds and modality == "auto" and not watched.track.present.any():
         transcript = because(reader.transcribe(video, modality="audio", sound=sound), "no face is seen")
         transcript = replace(transcript, stage_s={**clock.seconds, **transcript.stage_s})
