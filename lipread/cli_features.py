@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from lipread.cli_options import Device, Model, Quiet, Speaker, load_reader, parse_speaker
 from lipread.errors import ConfigError, LipreadError
+
+if TYPE_CHECKING:
+    from lipread.features import FeatureModality
 
 
 def features_command(
@@ -22,13 +25,14 @@ def features_command(
     model: Model = "small",
     device: Device = "auto",
     speaker: Speaker = "auto",
+    modality: Annotated[str, typer.Option(help="video (the lips), audio, or both.")] = "video",
     quiet: Quiet = False,
 ) -> None:
-    """Write what the encoder makes of the lips, frame by frame, as NAME.features.safetensors.
+    """Write what the encoder makes of the lips, of the sound or of both, frame by frame, as NAME.features.safetensors.
 
     Tensors: states (T, D) of the chosen layer, times (T,) in seconds at 25 Hz, present (T,): whether a face was there.
     """
-    from lipread.features import SUFFIX, chosen_layer, video_features, write_features
+    from lipread.features import SUFFIX, check_feature_modality, chosen_layer, video_features, write_features
     from lipread.files import inside, printable
     from lipread.inputs import collect, require_jobs
     from lipread.remote import at_hand
@@ -41,13 +45,17 @@ def features_command(
     require_jobs(jobs, failures)
     reader = load_reader(model, device)
     layer = chosen_layer(reader.network, layer)
+    check_feature_modality(reader, modality)
     problems = [failure.message for failure in failures]
     with ClipDisplay(len(jobs), quiet=quiet) as display:
         for job in jobs:
             try:
                 target = inside(output_dir, job.name + SUFFIX)
                 with at_hand(job.source) as video:
-                    found = video_features(reader, video, layer=layer, speaker=whom, progress=display.progress)
+                    found = video_features(
+                        reader, video, layer=layer, speaker=whom, modality=cast("FeatureModality", modality),
+                        progress=display.progress,
+                    )
                 write_features(target, replace(found, source=str(job.source)), half=half)
             except LipreadError as error:
                 problems.append(str(error))

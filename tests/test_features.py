@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from safetensors.numpy import load_file
 
 from lipread import cli
 from lipread.alphabet import Alphabet
+from lipread.audio import read_audio_blocks
 from lipread.checkpoint import Checkpoint
 from lipread.decoding.greedy import greedy_decode
-from lipread.errors import ConfigError, NoFaceError, OutputError, VideoError
-from lipread.features import Features, chosen_layer, track_states, video_features, windows, write_features
+from lipread.errors import ConfigError, NoFaceError, NoSoundError, OutputError, VideoError
+from lipread.features import Features, chosen_layer, states_of, video_features, windows, write_features
+from lipread.hearing import SoundStream
 from lipread.metrics import score
 from lipread.model.network import LipNetwork
 from lipread.pieces import SHARED_FRAMES, WINDOW_FRAMES
@@ -77,12 +80,12 @@ def test_every_frame_counts_once_and_far_from_an_end_of_its_window(frames: int, 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_short_track_is_a_single_pass(layer: int) -> None:
     network, track = tiny_network(), random_track(WINDOW_FRAMES)
-    assert np.allclose(track_states(network, track, layer), single_pass(network, track, 0, 100)[layer], atol=1e-5)
+    assert np.allclose(states_of(network, track, None, layer), single_pass(network, track, 0, 100)[layer], atol=1e-5)
 
 
 def test_a_long_track_is_single_passes_joined_in_the_middle() -> None:
     network, track, told = tiny_network(), random_track(230), list[float]()
-    states = track_states(network, track, 2, progress=lambda _, share: told.append(share))
+    states = states_of(network, track, None, 2, progress=lambda _, share: told.append(share))
     assert states.shape == (230, 32)
     assert states.dtype == np.float32
     for first, last, start, end in ((0, 100, 0, 85), (70, 170, 85, 150), (130, 230, 150, 230)):
@@ -95,10 +98,10 @@ def test_a_window_is_never_longer_than_the_network_reads() -> None:
     config = tiny_network().config
     narrow = config.model_copy(update={"encoder": config.encoder.model_copy(update={"max_position_embeddings": 41})})
     network, track = tiny_network(narrow), random_track(70)
-    states = track_states(network, track, 1)
+    states = states_of(network, track, None, 1)
     assert np.allclose(states[:25], single_pass(network, track, 0, 40)[1][:25], atol=1e-5)
     assert np.isfinite(states).all()
-    assert track_states(network, random_track(0), 1).shape == (0, 32)
+    assert states_of(network, random_track(0), None, 1).shape == (0, 32)
 
 
 # -- videos -----------------------------------------------------------------------------------------------------------
@@ -136,6 +139,36 @@ def test_videos_that_are_no_use(tmp_path: Path) -> None:
         video_features(reader(), talking(tmp_path / "head.mp4"), speaker=3)
 
 
+@pytest.mark.parametrize("modality", ["audio", "both"])
+def test_features_of_sound_are_what_the_network_hears(modality: Any, grid_dir: Path, tmp_path: Path) -> None:
+    clip, shipped = grid_dir / "clips" / "s1_bbaf2n.mp4", load_model("small", "cpu")
+    found = video_features(shipped, clip, layer=4, modality=modality)
+    frames = len(found.states)
+    assert frames == 75 or (modality == "audio" and frames in (75, 76))  # sound ends a little later
+    sound = torch.from_numpy(SoundStream(read_audio_blocks(clip)).frames(0, frames))[None]
+    track, lengths = watch_mouth(clip).track, torch.tensor([frames])
+    crops, points = torch.from_numpy(track.crops[None, :, 4:92, 4:92].copy()), torch.from_numpy(track.points[None])
+    lips = (crops, points) if modality == "both" else (None, None)
+    with torch.no_grad():
+        wanted = shipped.network.encode(*lips, lengths, sound)[4][0, 1:]
+    assert np.allclose(found.states, wanted.numpy(), atol=1e-3)
+    assert (found.modality, found.present.any()) == (modality, modality == "both")
+    write_features(path := tmp_path / "clip.safetensors", found)
+    with safe_open(path, "np") as file:
+        assert file.metadata()["modality"] == modality
+
+
+def test_sound_that_is_not_there(tmp_path: Path) -> None:
+    head, shipped = talking(tmp_path / "head.mp4"), load_model("small", "cpu")
+    for modality in ("audio", "both"):
+        with pytest.raises(NoSoundError, match=r"head\.mp4 has no sound that can be decoded; use modality video"):
+            video_features(shipped, head, modality=modality)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="model 'tiny' reads lips only, so there are no features of modality"):
+            video_features(reader(), head, modality=modality)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="modality 'auto' is not known for features; use video, audio, both"):
+        video_features(shipped, head, modality="auto")  # type: ignore[arg-type]
+
+
 def test_a_real_clip_with_the_shipped_model(grid_dir: Path, tmp_path: Path) -> None:
     rows = [line.split("\t") for line in (grid_dir / "manifest.tsv").read_text().splitlines()]
     name, said = next((row[0], row[-1]) for row in rows if row[2] == "train")
@@ -170,7 +203,8 @@ def test_the_file_holds_everything(half: bool, tmp_path: Path) -> None:
     assert found["present"].dtype == bool and np.array_equal(found["present"], MADE_UP.present)
     with safe_open(path, "np") as file:
         assert file.metadata() == {
-            "format": "lipread-features-1", "model": "tiny", "layer": "1", "source": "clip.mp4", "frame_rate_hz": "25"
+            "format": "lipread-features-1", "model": "tiny", "layer": "1", "modality": "video", "source": "clip.mp4",
+            "frame_rate_hz": "25",
         }
 
 
