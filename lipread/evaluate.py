@@ -1,6 +1,6 @@
 """A manifest of spoken clips -> error rates of a reader over the complete way from the video file.
 
-A prepared folder (crops and points instead of videos) is read from its crops; the report says so.
+A prepared folder (crops, points and sound instead of videos) is read from these; the report says so.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ class EvalClip:
     text: str
     video: Path | None = None
     prepared: Path | None = None
+
+    @property
+    def sound_file(self) -> Path:
+        """Where its sound is, if it has any."""
+        if self.video is not None:
+            return self.video
+        assert self.prepared is not None
+        return self.prepared / "sound" / f"{self.clip}.m4a"
 
 
 @dataclass(frozen=True)
@@ -245,7 +253,8 @@ def _has_crops(row: Mapping[str, str]) -> bool:
 
 
 def _way(clips: Sequence[EvalClip], modality: Modality) -> str:
-    return "prepared crops" if clips and clips[0].prepared else f"video file to text, modality {modality}"
+    way = "prepared crops" if clips and clips[0].prepared else "video file to text"
+    return f"{way}, modality {modality}"
 
 
 def _adapted_readers(
@@ -285,9 +294,15 @@ def _adapted_reader(reader: LipReader, clips: Sequence[EvalClip], steps: int) ->
 def _read(reader: LipReader, clip: EvalClip, modality: Modality) -> Transcript:
     if clip.video is not None:
         return reader.transcribe(clip.video, modality=modality)
-    if modality in ("audio", "both"):
-        raise ConfigError("prepared crops are read from the lips; give the videos to read their sound as well")
-    return reader.read_track(mouth_track(clip))
+    from lipread.audio import read_audio_blocks
+    from lipread.hearing import SoundStream
+
+    if modality == "audio":
+        return reader.transcribe(clip.sound_file, modality="audio")
+    sound = None
+    if modality == "both" or (modality == "auto" and clip.sound_file.is_file()):
+        sound = SoundStream(read_audio_blocks(clip.sound_file))
+    return reader.read_track(mouth_track(clip), sound=sound, modality=modality)
 
 
 def mouth_track(clip: EvalClip) -> MouthTrack:

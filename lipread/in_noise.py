@@ -79,7 +79,7 @@ def measure_in_noise(
             heard = mixed(sound, noise, ratio)
             texts = read[ratio]
             texts["video"].append(lips)
-            texts["audio"].append(reader.transcribe(_file(clip), modality="audio", sound=SoundStream([heard])).text)
+            texts["audio"].append(reader.transcribe(clip.sound_file, modality="audio", sound=SoundStream([heard])).text)
             for way in ("both", "auto"):
                 texts[way].append(reader.read_track(track, sound=SoundStream([heard]), modality=way).text)
         if finished:
@@ -98,13 +98,7 @@ def sound_of(clip: EvalClip) -> Array:
     """The sound of a clip, (N,). Raises: NoSoundError: it has none."""
     from lipread.audio import read_audio
 
-    sound = read_audio(_file(clip))
+    sound = read_audio(clip.sound_file)
     if sound is None:
-        raise NoSoundError(f"{_file(clip)} has no sound that can be decoded; choose clips with sound")
+        raise NoSoundError(f"{clip.sound_file} has no sound that can be decoded; choose clips with sound")
     return sound
-
-
-def _file(clip: EvalClip) -> str:
-    if clip.video is not None:
-        return str(clip.video)
-    return str(clip.prepared and clip.prepared / "sound" / f"{clip.clip}.m4a")

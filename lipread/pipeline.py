@@ -142,11 +142,7 @@ class LipReader:
         self, path: PathLike, modality: Modality, given: SoundStream | None, warnings: list[str]
     ) -> SoundStream | None:
         """What to listen to; None: nothing. Raises: as `transcribe`."""
-        check_modality(modality)
-        if not self.network.hears and modality in ("audio", "both"):
-            raise ConfigError(
-                f"model {self.checkpoint.name!r} reads lips only, so modality {modality!r} cannot be; use video or auto"
-            )
+        self._check_modality(modality)
         if modality == "video" or not self.network.hears:
             return None
         if given is None:
@@ -160,6 +156,13 @@ class LipReader:
         raise NoSoundError(
             f"{os.fspath(path)} has no sound that can be decoded, so modality {modality!r} cannot be; use video or auto"
         )
+
+    def _check_modality(self, modality: str) -> None:
+        check_modality(modality)
+        if not self.network.hears and modality in ("audio", "both"):
+            raise ConfigError(
+                f"model {self.checkpoint.name!r} reads lips only, so modality {modality!r} cannot be; use video or auto"
+            )
 
     def agreement(self, sound: SoundStream | None) -> Agreement | None:
         """What tells, of several people whose lips move, whose the sound is; None where nothing can."""
@@ -183,7 +186,11 @@ class LipReader:
         clock: Clock | None = None, progress: Progress | None = None,
     ) -> Transcript:
         """Read mouth crops and lip points that are already there, with the sound that goes with them if it is given:
-        the second half of the way; modality "auto" or "both"."""
+        the second half of the way; modality "auto" or "both".
+
+        Raises: ConfigError: modality "both" of a model that does not hear.
+        """
+        self._check_modality(modality)
         ears = Ears(self.network, sound, modality) if sound and self.network.hears else None
         reading = Reading(self, clock or Clock(), start_s=track.start_s, ears=ears)
         seen = Seen(start_s=track.start_s)

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from lipread.alphabet import Alphabet
+from lipread.data.grid import prepare_grid
 from lipread.errors import ConfigError, DataError, VideoError
 from lipread.evaluate import EvalClip, evaluate, prepared_track, read_manifest
+from lipread.metrics import score
+from lipread.pipeline import load_model
 from lipread.values import Transcript
 from test_pipeline import spelling_track, teller
 
@@ -139,13 +142,31 @@ def test_prepared_folder_is_read_from_its_crops(tmp_path: Path) -> None:
     assert np.abs(read.crops.astype(int) - track.crops).max() <= 1
     assert read.present.all()
     result = evaluate(teller(), clips)
-    assert result.way == "prepared crops"
+    assert result.way == "prepared crops, modality auto"
     np.save(tmp_path / "points" / "d1.npy", track.points[:5])
     with pytest.raises(DataError, match=r"\(5, 9, 2\) beside 18 crops"):
         prepared_track(tmp_path, "d1")
     (tmp_path / "points" / "d1.npy").write_text("no")
     with pytest.raises(DataError, match=r"d1\.npy"):
         prepared_track(tmp_path, "d1")
+
+
+def test_prepared_clips_are_read_from_their_sound_too(grid_dir: Path, tmp_path: Path) -> None:
+    prepare_grid(grid_dir, tmp_path, processes=0, show=False, speakers=["s1"], splits=["val"], limit=2, landmarks=False)
+    clips, reader = read_manifest(tmp_path, split="val"), load_model("small", "cpu")
+    videos = {clip.clip: clip.video for clip in read_manifest(grid_dir, split="val")}
+    for modality in ("audio", "both", "auto"):
+        result = evaluate(reader, clips, modality=modality)
+        assert result.way == f"prepared crops, modality {modality}"
+        for found in result.clips:
+            whole = reader.transcribe(videos[found.clip], modality=modality)  # type: ignore[arg-type]
+            assert score([whole.text], [found.hypothesis]).wer <= 1 / 6  # crops and sound were encoded once more
+    (tmp_path / "sound" / f"{clips[0].clip}.m4a").unlink()
+    for modality in ("audio", "both"):
+        lost = evaluate(reader, clips[:1], modality=modality).clips[0]  # type: ignore[arg-type]
+        assert lost.problem is not None and f"{clips[0].clip}.m4a" in lost.problem and not lost.hypothesis
+    with pytest.raises(ConfigError, match="reads lips only"):
+        teller().read_track(spelling_track("bin", frames_each=6), modality="both")
 
 
 def test_real_clips_go_the_whole_way(grid_dir: Path) -> None:
