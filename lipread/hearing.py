@@ -31,7 +31,7 @@ AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be 
 SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
 SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
-LEAST_FIT = 0.36  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
+LEAST_FIT = 0.72  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
 PAUSE_DB = 8.0  # above the quietest of some seconds: still a pause
 SURE = 0.85  # probability of an offset, together with those beside it, that is taken as known
 
@@ -165,12 +165,10 @@ class Sync:
 
     @property
     def fit(self) -> float:
-        """How much better the best offset fits than an average one, over how surely the sound alone is read: about 0.6
-        for the speaker's own sound, clear or among noise, less where lips are hard to read; 0.4 for another GRID
-        sentence of the same rhythm."""
-        if not self.frames:
-            return 0.0
-        return float((self.likeness.max() - self.likeness.mean()) / max(self.surely, 1e-6))
+        """How alike they are at the best offset, over how surely the sound alone is read: about 1 for the speaker's own
+        sound, clear or among noise, less where lips are hard to read; 0.8 for another GRID sentence of the same rhythm,
+        below 0.6 for one of another rhythm."""
+        return float(self.likeness.max() / max(self.surely, 1e-6)) if self.frames else 0.0
 
 
 class Ears:

@@ -29,10 +29,10 @@ def hearing() -> LipReader:
 @pytest.mark.parametrize(
     ("offset", "says"),
     [
-        (Offset(0.0, 0.99, 0.6), "in step, offset 0.00 s (certainty 99%, fit 0.60)"),
-        (Offset(0.2, 0.95, 0.6), "late by 0.20 s, offset +0.20 s"),
-        (Offset(-0.48, 0.95, 0.6), "early by 0.48 s, offset -0.48 s"),
-        (Offset(0.2, 0.4, 0.6), "unsure: the sound is late by 0.20 s"),
+        (Offset(0.0, 0.99, 1.0), "in step, offset 0.00 s (certainty 99%, fit 1.00)"),
+        (Offset(0.2, 0.95, 1.0), "late by 0.20 s, offset +0.20 s"),
+        (Offset(-0.48, 0.95, 1.0), "early by 0.48 s, offset -0.48 s"),
+        (Offset(0.2, 0.4, 1.0), "unsure: the sound is late by 0.20 s"),
         (Offset(0.2, 0.99, LEAST_FIT / 2), "does not go with the lips"),
     ],
 )
