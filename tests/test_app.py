@@ -31,6 +31,7 @@ from lipread.checkpoint import save_checkpoint
 from lipread.config import PRESETS
 from lipread.model.network import LipNetwork
 from lipread.video import read_frames
+from lipread.web.limits import Limits
 from lipread.web.service import TRIM_EVERY_S
 from web_server import Server, running
 
@@ -303,6 +304,20 @@ def test_eight_at_once_each_get_their_own(server: Server, drawn: Path, tmp_path:
         assert details["source"] == clip.name
         assert details["duration"] == pytest.approx((10 + 3 * number) / 25)
         assert details["text"] == text
+
+
+@pytest.mark.slow
+def test_who_comes_when_the_queue_is_full_is_told_so(server: Server, drawn: Path) -> None:
+    clients = [gradio_client.Client(server.url, verbose=False) for _ in range(3)]  # each sends 40 at once at most
+    sent = Limits().waiting + Limits().at_once + 10
+    jobs = [
+        clients[number % 3].submit(handle_file(str(drawn)), api_name="/transcribe") for number in range(sent)
+    ]
+    answers = [str(job.exception(timeout=300) or job.result()[0]) for job in jobs]
+    refused = [answer for answer in answers if "Queue is full" in answer]
+    assert 0 < len(refused) <= 10 + Limits().at_once
+    assert len(set(answers) - set(refused)) == 1  # all others were read
+    assert server.health()["status"] == "ok"
 
 
 @pytest.mark.slow

@@ -147,6 +147,7 @@ class Handlers:
     ) -> Iterator[tuple[Any, ...]]:
         """Pictures and films of a reading that is still remembered."""
         reading, found = self.service.recall(key), None
+        self.service.let_pass()
         with tempfile.TemporaryDirectory(prefix="lipread-why-") as folder, contextlib.suppress(LipreadError):
             found = reading and explain(
                 reading, Path(folder), layer=int(layer) - 1, head=head_of(head), dark=dark, width_px=int(width_px)
@@ -156,6 +157,7 @@ class Handlers:
                 return
             pictures = (found.strip, found.posteriorgram, found.attention, found.curves, found.saliency)
             yield (*pictures, str(found.crops_film), None, timeline.small_html(remark(reading)))
+            self.service.let_pass()
             yield (*[gr.skip()] * 6, str(explain_moving(reading, Path(folder))), gr.skip())
 
     def attention(self, key: str | None, layer: int, head: str, dark: bool, width_px: float) -> Any:

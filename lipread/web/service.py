@@ -34,6 +34,7 @@ SEARCHES_KEPT = 8
 LARGEST_BEAM = 200
 LONGEST_NBEST = 20
 TRIM_EVERY_S = 5.0
+PASS_S, POLL_S = 10.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,15 @@ class Service:
                 self._trimmed_s = time.monotonic()
         if due:
             give_back_memory()
+
+    def let_pass(self) -> None:
+        """Wait while videos are read one by one, a few seconds at most: pictures of what was read come after texts."""
+        until = time.monotonic() + PASS_S
+        while time.monotonic() < until:
+            with self._lock:
+                if not any(alone for working in self._working.values() for alone in working.values()):
+                    return
+            time.sleep(POLL_S)
 
     def cancel(self, session: str, *, alone: bool | None = None) -> bool:
         """Stop the work of a session -> whether there was any; `alone`: only what began so, or only the rest."""
