@@ -295,15 +295,10 @@ def equal(one: Any, two: Any) -> bool:
     return torch.equal(one, two) if isinstance(one, Tensor) else bool(one == two)
 
 
-@pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (1, 2)])
-def test_an_interrupted_run_equals_an_unbroken_one(
-    workers: int, accumulate: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = settings(
-        data, steps=7, save_every=2, evaluate_every=3, accumulate=accumulate, curriculum_steps=5, warmup_steps=2
-    )
-    unbroken = config.model_copy(update={"out": tmp_path / "unbroken"})
-    broken = config.model_copy(update={"out": tmp_path / "broken", "workers": workers})
+def check_interrupted(config: TrainConfig, workers: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Train at once, and again with a break at step 5 -> the settings of the second run, which ends as the first."""
+    unbroken = config.model_copy(update={"out": folder / "unbroken"})
+    broken = config.model_copy(update={"out": folder / "broken", "workers": workers})
     train(unbroken, show=False)
 
     def step(state: State, *rest: Any) -> float:
@@ -318,9 +313,21 @@ def test_an_interrupted_run_equals_an_unbroken_one(
     assert saved(broken.out)["step"] == 4
     train(broken, show=False)
     assert equal(saved(broken.out), saved(unbroken.out))
-    one, two = (load_checkpoint(folder.out / "best.safetensors") for folder in (broken, unbroken))
+    one, two = (load_checkpoint(each.out / "best.safetensors") for each in (broken, unbroken))
     assert equal(one.network.state_dict(), two.network.state_dict())
     assert one.record["chosen_on"] == two.record["chosen_on"]
+    assert one.classes == two.classes
+    return broken
+
+
+@pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (1, 2)])
+def test_an_interrupted_run_equals_an_unbroken_one(
+    workers: int, accumulate: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(
+        data, steps=7, save_every=2, evaluate_every=3, accumulate=accumulate, curriculum_steps=5, warmup_steps=2
+    )
+    check_interrupted(config, workers, tmp_path, monkeypatch)
 
 
 def test_chance_of_a_step() -> None:

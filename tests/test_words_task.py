@@ -18,12 +18,12 @@ from lipread.errors import ConfigError, DataError
 from lipread.training import loop
 from lipread.training.dataset import TrainingBatches, load_clips
 from lipread.training.evaluation import Classification
-from lipread.training.loop import choose_classes, clip_losses, dry_run, measure, train, training_step
-from lipread.training.state import State, prepare_state
+from lipread.training.loop import choose_classes, clip_losses, dry_run, measure, train
+from lipread.training.state import prepare_state
 from lipread.training.word_clips import with_classes
 from networks import TINY, still
 from prepared import prepare
-from test_loop import equal, saved
+from test_loop import check_interrupted, saved
 from test_train import run_main
 
 CPU = torch.device("cpu")
@@ -126,26 +126,8 @@ def test_an_interrupted_run_equals_an_unbroken_one(
     workers: int, task: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(data, task=task, steps=7, save_every=2, evaluate_every=3, warmup_steps=2, accumulate=2)
-    unbroken = config.model_copy(update={"out": tmp_path / "unbroken"})
-    broken = config.model_copy(update={"out": tmp_path / "broken", "workers": workers})
-    train(unbroken, show=False)
-
-    def step(state: State, *rest: Any) -> float:
-        if state.step == 5:
-            raise Stop
-        return training_step(state, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "training_step", step)
-        with pytest.raises(Stop):
-            train(broken, show=False)
-    assert saved(broken.out)["step"] == 4
-    train(broken, show=False)
-    assert equal(saved(broken.out), saved(unbroken.out))
-    one, two = (load_checkpoint(folder.out / "best.safetensors") for folder in (broken, unbroken))
-    assert equal(one.network.state_dict(), two.network.state_dict())
-    assert one.record["chosen_on"] == two.record["chosen_on"]
-    assert one.classes == two.classes
+    broken = check_interrupted(config, workers, tmp_path, monkeypatch)
+    one = load_checkpoint(broken.out / "best.safetensors")
     average = saved(broken.out)["average"]  # has the head, too, and is what is kept
     assert torch.equal(average["classifier.linear.weight"], one.network.classifier.linear.weight)
     with pytest.raises(DataError, match="it was trained for another task, or for other classes"):
