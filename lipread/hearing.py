@@ -27,11 +27,11 @@ KEPT_FRAMES = 60 * FRAME_RATE_HZ  # of sound that may still be asked for
 SILENT_LEVEL = 1e-3  # root mean square of samples, 60 dB below full scale: nothing is recorded
 AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be of a word that is said there
 # Lips and sound are compared by what the encoder makes of either alone. Measured on 24 clips of `val` and 16 of other
-# speakers of `train` (docs/training-log.md, run 18): likeness falls with noise, and so does how surely sound is read.
+# speakers of `train` (docs/training-log.md, runs 18, 20): likeness falls with noise, and so does how surely sound is read.
 SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
 SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
-LEAST_FIT = 0.72  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
+LEAST_FIT = 0.75  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
 PAUSE_DB = 8.0  # above the quietest of some seconds: still a pause
 SURE = 0.85  # probability of an offset, together with those beside it, that is taken as known
 
