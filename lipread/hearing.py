@@ -26,8 +26,8 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 KEPT_FRAMES = 60 * FRAME_RATE_HZ  # of sound that may still be asked for
 SILENT_LEVEL = 1e-3  # root mean square of samples, 60 dB below full scale: nothing is recorded
 AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be of a word that is said there
-# Lips and sound are compared by what the encoder makes of either alone. Measured on clips of `val`, of other speakers of
-# `train` and of drawn people (docs/training-log.md, runs 18 and 20): likeness falls with noise, and so does how surely
+# Lips and sound are compared by what the encoder makes of either alone. Measured on clips of `val`, of other speakers
+# of `train` and of drawn people (docs/training-log.md, runs 18 and 20): likeness falls with noise, and so does how surely
 # sound is read.
 SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
@@ -243,7 +243,7 @@ class WhoIsHeard:
 
         frames, device = len(next(iter(tracks.values())).points), next(self.network.parameters()).device
         heard = self.sound.frames(first, first + frames)
-        if level(heard) < SILENT_LEVEL:
+        if level(heard) < SILENT_LEVEL or frames > self.network.max_frames:
             return {}
         points = torch.from_numpy(np.stack([track.points for track in tracks.values()])).to(device)
         lengths = torch.full((len(points),), frames, device=device)

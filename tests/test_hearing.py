@@ -167,6 +167,8 @@ def test_silent_sound_is_not_listened_to() -> None:
 class TwoPeople(Agreeing):
     """The sound goes with the lips whose points are 1."""
 
+    max_frames = 150
+
     def front_ends(self, _crops: None, points: Any, _lengths: Any, sound: Any = None) -> dict[str, Any]:
         return {"points": (points, None)} if sound is None else super().front_ends(None, None, None, sound)
 
@@ -196,6 +198,8 @@ def test_of_two_people_the_sound_goes_with_one(late: int) -> None:
 def test_nobody_is_chosen_by_sound_that_goes_with_nobody() -> None:
     people = {0: still(0.0, 100), 1: still(0.0, 100)}
     assert WhoIsHeard(TwoPeople(0), loud(200))(0, people) == {}  # type: ignore[arg-type]
+    long = {0: still(0.0, 151), 1: still(1.0, 151)}  # more than the network reads at once
+    assert WhoIsHeard(TwoPeople(0), loud(200))(0, long) == {}  # type: ignore[arg-type]
     people[1] = still(1.0, 100)
     assert WhoIsHeard(TwoPeople(0), SoundStream([np.zeros(64_000, np.float32)]))(0, people) == {}  # type: ignore
 
