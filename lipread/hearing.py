@@ -27,8 +27,8 @@ KEPT_FRAMES = 60 * FRAME_RATE_HZ  # of sound that may still be asked for
 SILENT_LEVEL = 1e-3  # root mean square of samples, 60 dB below full scale: nothing is recorded
 AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be of a word that is said there
 # Lips and sound are compared by what the encoder makes of either alone. Measured on clips of `val`, of other speakers
-# of `train` and of drawn people (docs/training-log.md, runs 18 and 20): likeness falls with noise, and so does how surely
-# sound is read.
+# of `train` and of drawn people (docs/training-log.md, runs 18 and 20): likeness falls with noise, and so does how
+# surely sound is read.
 SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
 SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
