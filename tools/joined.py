@@ -1,8 +1,10 @@
 """Clips with known words -> one long video -> what is read there against what is read in each alone.
 
     python tools/joined.py ../shared/grid --split test          # 100 clips, five minutes of video
+    python tools/joined.py ../shared/grid --split test --modality video          # from the lips alone
 
-The clips are joined without decoding them, so that the long video shows exactly their pictures.
+The clips are joined without decoding them, so that the long video shows exactly their pictures; the sound is joined
+decoded, each clip's as long as its pictures.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the lipread of this tree
 
 import av
+import numpy as np
 
+from lipread.audio import read_audio
 from lipread.errors import LipreadError, VideoError
 from lipread.evaluate import read_manifest
+from lipread.hearing import MODALITIES, SoundStream
 from lipread.metrics import score
 from lipread.pipeline import load_model
-from lipread.values import Transcript
+from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Transcript
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,22 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, help="only so many clips, spread over the manifest")
     parser.add_argument("--model", default="small")
+    parser.add_argument("--modality", default="auto", choices=MODALITIES)
     asked = parser.parse_args(arguments)
     try:
         clips = read_manifest(asked.manifest, split=asked.split, limit=asked.limit)
         reader = load_model(asked.model)
         videos = [clip.video for clip in clips if clip.video]
         said = [reader.alphabet.normalise(clip.text) for clip in clips]
-        single = [reader.transcribe(video) for video in videos]
+        single = [reader.transcribe(video, modality=asked.modality) for video in videos]
+        lengths_s = [each.duration_s for each in single]
         with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
-            joined = reader.transcribe(join_videos(videos, Path(scratch) / "joined.mp4"))
+            film, sound = join_videos(videos, Path(scratch) / "joined.mp4"), join_sounds(videos, lengths_s)
+            joined = reader.transcribe(film, modality=asked.modality, sound=sound)
     except LipreadError as error:
         print(f"joined: error: {error}", file=sys.stderr)
         return 2
-    parts = words_by_clip(joined, [each.duration_s for each in single])
+    parts = words_by_clip(joined, lengths_s)
     alone, together = score(said, [each.text for each in single]), score(said, parts)
-    print(f"{len(clips)} clips of {asked.split}, {joined.duration_s:.0f} s: WER {100 * alone.wer:.1f} % singly, "
-          f"{100 * together.wer:.1f} % joined into one video ({len(joined.segments)} segments)")
+    print(f"{len(clips)} clips of {asked.split}, {joined.duration_s:.0f} s, modality {asked.modality}: WER "
+          f"{100 * alone.wer:.1f} % singly, {100 * together.wer:.1f} % joined into one video "
+          f"({len(joined.segments)} segments)")
     return 0
 
 
@@ -77,6 +86,15 @@ def join_videos(videos: Sequence[Path], out: Path, *, times: int = 1) -> Path:
     if kind is None:
         raise VideoError("there is no video to join; name some")
     return out
+
+
+def join_sounds(videos: Sequence[Path], lengths_s: Sequence[float]) -> SoundStream:
+    """The sound of some files one after the other, each as long as its pictures."""
+    frames = [round(length_s * FRAME_RATE_HZ) for length_s in lengths_s]
+    return SoundStream(
+        sound if (sound := read_audio(video, frames=count)) is not None else np.zeros(count * SAMPLES_PER_FRAME)
+        for video, count in zip(videos, frames, strict=True)
+    )
 
 
 def words_by_clip(transcript: Transcript, lengths_s: Sequence[float]) -> list[str]:
