@@ -25,6 +25,8 @@ TRIMMED_FRAMES = (2, 13)  # of silence left at either end of a trimmed clip
 SILENCE_FRAMES = (6, 24)  # put before and after sentences that have none
 FADE_SAMPLES = 80  # over which the sound of one clip goes over into another's, on either side of a cut
 
+Slot = tuple[str, str, bool, int, int]  # speaker, source, with crops, words of the sentence, place in it
+
 
 class Piece(NamedTuple):
     """Frames of a clip; `word` is what is said in them, UNSAID for a part of a word, None for silence."""
@@ -50,13 +52,14 @@ class Composer:
         listen: Callable[[Clip], Array] | None = None,
     ) -> None:
         self._read, self._max_frames, self._listen = read, max_frames, listen
-        self._words: dict[tuple[str, str, bool, int, int], list[tuple[Clip, int]]] = {}
+        self._words: dict[Slot, dict[str, list[tuple[Clip, int]]]] = {}
         self._silences: list[Piece] = []
         counts = Counter(word.text for clip in clips for word in clip.words)
         self._rarity = {word: 1 / count for word, count in counts.items()}
         for clip in clips:
             for place in range(len(clip.words)):
-                self._words.setdefault(_slot(clip, place), []).append((clip, place))
+                said = self._words.setdefault(_slot(clip, place), {})
+                said.setdefault(clip.words[place].text, []).append((clip, place))
             if clip.source == "real" and clip.words and np.isfinite(clip.points).all():
                 for start, end in ((0, clip.words[0].start), (clip.words[-1].end, clip.frames)):
                     if end - start >= SILENCE_FRAMES[0]:
@@ -100,7 +103,8 @@ class Composer:
         for place in range(first, last):
             source, index = clip, place
             if swap[place]:
-                choices = self._words[_slot(clip, place)]
+                said = list(self._words[_slot(clip, place)].values())
+                choices = said[rng.integers(len(said))]  # every word as often as another, however often people say it
                 source, index = choices[rng.integers(len(choices))]
             word = source.words[index]
             pieces.append(Piece(source, word.start, word.end, word.text))
@@ -172,7 +176,7 @@ def _margin_after(clip: Clip, place: int, frames: int) -> list[Piece]:
     return [Piece(clip, end, min(end + frames, after.start)), Piece(clip, after.start, rest, UNSAID)]
 
 
-def _slot(clip: Clip, place: int) -> tuple[str, str, bool, int, int]:
+def _slot(clip: Clip, place: int) -> Slot:
     """Words are exchanged between clips of one speaker and source at the same place of equally long sentences."""
     return clip.speaker, clip.source, clip.crops_path is not None, len(clip.words), place
 
