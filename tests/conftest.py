@@ -6,6 +6,7 @@ LIPREAD_GRID_DIR names it; without that it is ../shared/grid, seen from the repo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,14 @@ def grid_dir() -> Path:
     if not (folder / "manifest.tsv").is_file():
         pytest.skip(f"no GRID clips in {folder}: set LIPREAD_GRID_DIR to the folder that holds manifest.tsv")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch's threads would only wait for one another on tiny networks."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-spec = importlib.util.spec_from_file_location("accuracy", ROOT / "tools" / "accuracy.py")
-assert spec and spec.loader
-accuracy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(accuracy)
+import accuracy
 
 CLIPS = [
     {"speaker": "a", "reference": "bin red in b two now", "hypothesis": "bin red at p two now"},

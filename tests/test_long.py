@@ -5,7 +5,6 @@ LIPREAD_LONG_MINUTES=10,60 measures these two lengths instead of the short ones.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -15,12 +14,12 @@ import textwrap
 import tracemalloc
 from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pysubs2
 import pytest
 
+import joined as joined_tool
 import media
 from lipread.errors import VideoError
 from lipread.evaluate import read_manifest
@@ -33,36 +32,27 @@ from lipread.watch import Clock
 from shell import command
 from test_pipeline import teller
 
-ROOT = Path(__file__).resolve().parent.parent
 KILOBYTES_PER_FRAME = 0.5  # a crop alone has 9
 PEAK_MB = 1500
-
-
-def joined_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("joined", ROOT / "tools" / "joined.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_words_go_to_the_clip_in_which_they_are_said() -> None:
     words = tuple(Word(text, s, s + 0.4, 1.0) for text, s in (("bin", 0.5), ("now", 2.9), ("set", 3.4), ("red", 9.0)))
     said = Transcript("", (Segment(0.5, 10.0, "", words, 1.0),), 9.0, 1.0, 1.0)
-    assert joined_tool().words_by_clip(said, [3.0, 3.0, 3.0]) == ["bin", "now set", "red"]
+    assert joined_tool.words_by_clip(said, [3.0, 3.0, 3.0]) == ["bin", "now set", "red"]
 
 
 def test_clips_are_joined_picture_by_picture(tmp_path: Path) -> None:
     parts = [media.write_video(tmp_path / f"{first}.mp4", [media.numbered(first + k) for k in range(10)])
              for first in (0, 10, 20)]
-    film = joined_tool().join_videos(parts, tmp_path / "film.mp4", times=2)
+    film = joined_tool.join_videos(parts, tmp_path / "film.mp4", times=2)
     from lipread.video import read_frames
 
     with read_frames(film) as frames:
         assert [media.number_in(frame.image) for frame in frames] == 2 * list(range(30))
     odd = media.write_video(tmp_path / "odd.mp4", [media.numbered(0, width=256)])
     with pytest.raises(VideoError, match=r"odd\.mp4 was encoded in another way"):
-        joined_tool().join_videos([parts[0], odd], tmp_path / "film.mp4")
+        joined_tool.join_videos([parts[0], odd], tmp_path / "film.mp4")
 
 
 def read_on(frames: int) -> int:
@@ -110,7 +100,7 @@ def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
     """)
     peaks = []
     for length in minutes:
-        film = joined_tool().join_videos([clip], tmp_path / "film.mp4", times=round(length * 20))
+        film = joined_tool.join_videos([clip], tmp_path / "film.mp4", times=round(length * 20))
         done = subprocess.run([sys.executable, "-c", program, str(film)], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
         print(f"{found['s'] / 60:.1f} min of 720p: {found['words']} words, peak {found['peak']:.0f} MB")
@@ -123,7 +113,7 @@ def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_prints_what_is_said_while_it_reads(grid_dir: Path, tmp_path: Path) -> None:
     videos = [clip.video for clip in read_manifest(grid_dir, split="val", limit=8) if clip.video]
-    film = joined_tool().join_videos(videos, tmp_path / "film.mp4")
+    film = joined_tool.join_videos(videos, tmp_path / "film.mp4")
     options = ["--live", "-o", tmp_path / "out", "-f", "srt", "--device", "cpu", "--workers", "1"]
     with subprocess.Popen(command("transcribe", film, *options), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -143,9 +133,9 @@ def test_joined_clips_are_read_as_single_ones_are(grid_dir: Path, tmp_path: Path
     reader = load_model("small", "cpu")
     single = [reader.transcribe(video) for video in videos]
     said, lengths_s = [clip.text for clip in clips], [each.duration_s for each in single]
-    sound = joined_tool().join_sounds(videos, lengths_s)
-    joined = reader.transcribe(joined_tool().join_videos(videos, tmp_path / "film.mp4"), sound=sound)
-    parts = joined_tool().words_by_clip(joined, lengths_s)
+    sound = joined_tool.join_sounds(videos, lengths_s)
+    joined = reader.transcribe(joined_tool.join_videos(videos, tmp_path / "film.mp4"), sound=sound)
+    parts = joined_tool.words_by_clip(joined, lengths_s)
     alone, together = score(said, [each.text for each in single]).wer, score(said, parts).wer
     assert together <= alone + 0.025  # three words of 120; all of them are measured by tools/joined.py
     ends = list(accumulate(lengths_s))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,8 @@ from lipread.training.teachers import kept_in_words
 from networks import TINY, still
 from prepared import VOCABULARY, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 WORDS = tuple(sorted(VOCABULARY))
 
@@ -45,14 +46,6 @@ WORDS = tuple(sorted(VOCABULARY))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(tmp_path_factory.mktemp("data") / "made_up")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings(data: Path, **changes: Any) -> TrainConfig:

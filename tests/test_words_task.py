@@ -26,6 +26,8 @@ from prepared import prepare
 from test_loop import check_interrupted, saved
 from test_train import run_main
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 FOUR = ("ah", "bin", "blue", "soon")
 AS_IT_IS = AugmentConfig(
@@ -40,14 +42,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepared, "VOCABULARY", {word: prepared.VOCABULARY[word] for word in FOUR})
         yield prepare(tmp_path_factory.mktemp("data") / "four", speakers=("anna",), clips=4, points_only=0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings(data: Path, **changes: Any) -> TrainConfig:

@@ -18,35 +18,23 @@ from pathlib import Path
 import av
 import numpy as np
 
-from lipread.errors import LipreadError
-from lipread.evaluate import EvalClip, read_manifest
+from lipread.evaluate import EvalClip
 from lipread.hearing import SoundStream
 from lipread.in_noise import sound_of
 from lipread.metrics import score
-from lipread.pipeline import LipReader, load_model
+from lipread.pipeline import LipReader
 from lipread.values import FRAME_RATE_HZ, Array
 from lipread.video import read_frames
 from lipread.watch import Watch
+from measuring import measured
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the shares -> exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--model", default="small")
-    parser.add_argument("--limit", type=int)
-    given = parser.parse_args(arguments)
-    try:
-        clips = read_manifest(given.manifest, split=given.split, limit=given.limit)
-        measure(load_model(given.model, "cpu"), clips)
-    except LipreadError as error:
-        print(f"beside.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return measured(measure, __doc__, arguments)
 
 
-def measure(reader: LipReader, clips: Sequence[EvalClip]) -> None:
+def measure(reader: LipReader, clips: list[EvalClip], _: argparse.Namespace) -> None:
     """Print how often the right face is read, and what comes of it."""
     right: dict[str, list[float]] = {"with sound": [], "lips alone": []}
     texts: dict[str, list[str]] = {how: [] for how in right}

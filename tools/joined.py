@@ -16,48 +16,40 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the lipread of this tree
-
 import av
 import numpy as np
 
 from lipread.audio import read_audio
-from lipread.errors import LipreadError, VideoError
-from lipread.evaluate import read_manifest
+from lipread.errors import VideoError
+from lipread.evaluate import EvalClip
 from lipread.hearing import MODALITIES, SoundStream
 from lipread.metrics import score
-from lipread.pipeline import load_model
+from lipread.pipeline import LipReader
 from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Transcript
+from measuring import measured
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Print both word error rates -> exit code."""
+    return measured(measure, __doc__, arguments, more=lambda parser: parser.add_argument(
+        "--modality", default="auto", choices=MODALITIES
+    ))
+
+
+def measure(reader: LipReader, clips: list[EvalClip], asked: argparse.Namespace) -> None:
     """Print both word error rates."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifest", help="a manifest.tsv or its folder")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="only so many clips, spread over the manifest")
-    parser.add_argument("--model", default="small")
-    parser.add_argument("--modality", default="auto", choices=MODALITIES)
-    asked = parser.parse_args(arguments)
-    try:
-        clips = read_manifest(asked.manifest, split=asked.split, limit=asked.limit)
-        reader = load_model(asked.model)
-        videos = [clip.video for clip in clips if clip.video]
-        said = [reader.alphabet.normalise(clip.text) for clip in clips]
-        single = [reader.transcribe(video, modality=asked.modality) for video in videos]
-        lengths_s = [each.duration_s for each in single]
-        with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
-            film, sound = join_videos(videos, Path(scratch) / "joined.mp4"), join_sounds(videos, lengths_s)
-            joined = reader.transcribe(film, modality=asked.modality, sound=sound)
-    except LipreadError as error:
-        print(f"joined: error: {error}", file=sys.stderr)
-        return 2
+    videos = [clip.video for clip in clips if clip.video]
+    said = [reader.alphabet.normalise(clip.text) for clip in clips]
+    single = [reader.transcribe(video, modality=asked.modality) for video in videos]
+    lengths_s = [each.duration_s for each in single]
+    with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
+        film, sound = join_videos(videos, Path(scratch) / "joined.mp4"), join_sounds(videos, lengths_s)
+        joined = reader.transcribe(film, modality=asked.modality, sound=sound)
     parts = words_by_clip(joined, lengths_s)
     alone, together = score(said, [each.text for each in single]), score(said, parts)
     print(f"{len(clips)} clips of {asked.split}, {joined.duration_s:.0f} s, modality {asked.modality}: WER "
           f"{100 * alone.wer:.1f} % singly, {100 * together.wer:.1f} % joined into one video "
           f"({len(joined.segments)} segments)")
-    return 0
 
 
 def join_videos(videos: Sequence[Path], out: Path, *, times: int = 1) -> Path:

@@ -10,40 +10,27 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from lipread.errors import LipreadError
-from lipread.evaluate import EvalClip, mouth_track, read_manifest
+from lipread.evaluate import EvalClip, mouth_track
 from lipread.hearing import LEAST_FIT, SoundStream
 from lipread.in_noise import sound_of
-from lipread.pipeline import LipReader, load_model
+from lipread.pipeline import LipReader
 from lipread.sync import sync_of_looks
 from lipread.turns import looks_at
-from lipread.values import SAMPLES_PER_FRAME, Array, MouthTrack
+from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Array, MouthTrack
+from measuring import measured
 
 SHIFTS = (-12, -7, -3, 0, 2, 5, 9, 12)  # frames
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the shares -> exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--model", default="small")
-    parser.add_argument("--limit", type=int)
-    given = parser.parse_args(arguments)
-    try:
-        clips = read_manifest(given.manifest, split=given.split, limit=given.limit)
-        measure(load_model(given.model, "cpu"), clips)
-    except LipreadError as error:
-        print(f"shifted.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return measured(measure, __doc__, arguments)
 
 
-def measure(reader: LipReader, clips: Sequence[EvalClip]) -> None:
+def measure(reader: LipReader, clips: list[EvalClip], _: argparse.Namespace) -> None:
     """Print how often offsets, own and foreign sound are told."""
     tracks, sounds = [mouth_track(clip) for clip in clips], [sound_of(clip) for clip in clips]
     near, own = [], []
@@ -62,7 +49,7 @@ def measure(reader: LipReader, clips: Sequence[EvalClip]) -> None:
 def offset_of(reader: LipReader, track: MouthTrack, sound: Array) -> tuple[int, float]:
     """How late the sound is, frames, and its fit; far off where nothing is known."""
     found = sync_of_looks(reader, looks_at(track), SoundStream([sound]))
-    return (99, 0.0) if found is None else (round(found.late_s * 25), found.fit)
+    return (99, 0.0) if found is None else (round(found.late_s * FRAME_RATE_HZ), found.fit)
 
 
 def moved(sound: Array, late: int) -> Array:
