@@ -4,7 +4,7 @@
     python train.py --config recipe.toml --steps 5000            settings from a file, one of them changed
     torchrun --nproc-per-node 2 train.py --data prepared/grid    two processes that act as one
     python train.py --config recipe.toml --dry-run               a few steps, and how long all of it would take
-    python train.py --search grid.toml --out runs/search         every combination of some settings, cross-validated
+    python train.py --search grid.toml --out runs/search         settings to try, cross-validated
     python train.py --task words --init small.safetensors        words as classes, cut by their times, as in LRW
     python train.py --task words --init words.safetensors --evaluate-only       its accuracy on the split `val`
 
@@ -13,9 +13,17 @@ goes on when it is started again with the same --out. A search, too; started sev
 work. Its file lists the values to try:
 
     folds = 5
-    [grid]
+    [grid]                                   # every combination
     "network.encoder.hidden_dropout_prob" = [0.0, 0.1, 0.3]
     "augment.flip" = [0.0, 0.5]
+
+or changes that have names, each made alone (data/recipes/ablations.toml):
+
+    folds = 5
+    measured_folds = 1
+    [variants.recipe]
+    [variants."without splicing"]
+    "augment.splice" = 0.0
 """
 
 from __future__ import annotations
@@ -71,6 +79,8 @@ def parse_grid(path: str) -> GridConfig:
     values = load_toml(path)
     if isinstance(values.get("grid"), dict):
         values["grid"] = dict(_dotted(values["grid"]))
+    for name, changes in values["variants"].items() if isinstance(values.get("variants"), dict) else ():
+        values["variants"][name] = dict(_dotted(changes)) if isinstance(changes, dict) else changes
     return make_config(GridConfig, values, origin=path)
 
 
@@ -91,7 +101,7 @@ def command_line(arguments: list[str]) -> dict[str, Any]:
 
     class Arguments(TrainConfig, BaseSettings):  # type: ignore[misc]
         """Train a network on prepared folders. --config FILE.toml gives settings, the rest here overrides them;
-        --search FILE.toml tries every combination of the values listed there; --dry-run takes a few steps and writes
+        --search FILE.toml tries the values or the changes listed there; --dry-run takes a few steps and writes
         nothing; --evaluate-only measures the checkpoint of --init on the split `val`."""
 
     try:

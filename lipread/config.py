@@ -228,6 +228,8 @@ class TrainConfig(Config):
     freeze_frontend: bool = False
     learn: tuple[str, ...] = ()  # how the names of the weights begin that learn, the rest is kept; (): all
     held_out_speakers: tuple[str, ...] = ()  # speakers of `train` kept out, to choose for new people
+    most_clips: int | None = Field(None, ge=1)  # real clips with pixels that are trained on, for learning curves
+    most_people: int | None = Field(None, ge=1)  # ... and speakers of the points without pixels
     folds: int = Field(0, ge=0)  # above 1: `train` and `val` are dealt into so many parts anew
     fold: int = Field(0, ge=0)  # ... of which this one chooses
     evaluate_every: int = Field(500, ge=1)
@@ -272,10 +274,30 @@ class TrainConfig(Config):
 
 
 class GridConfig(Config):
-    """A search over settings: every combination of the values is trained and measured by cross-validation."""
+    """A search over settings, measured by cross-validation: every combination of the values, or named variants."""
 
-    grid: dict[str, tuple[bool | int | float | str, ...]] = Field(min_length=1)  # dotted setting -> values to try
+    grid: dict[str, tuple[bool | int | float | str, ...]] = {}  # dotted setting -> values to try
+    # name -> dotted setting -> the value that it changes; one that changes nothing is what the others stand beside
+    variants: dict[str, dict[str, bool | int | float | str | tuple[str, ...]]] = {}
     folds: int = Field(5, ge=2)
+    measured_folds: int | None = Field(None, ge=1)  # only the first ones; None: all
+
+    @model_validator(mode="after")
+    def _something_to_try(self) -> GridConfig:
+        if bool(self.grid) == bool(self.variants):
+            raise ValueError("give the values to try under [grid], or named changes under [variants.NAME]; not both")
+        if self.measured_folds and self.measured_folds > self.folds:
+            raise ValueError(f"measured_folds={self.measured_folds} is more than there are, folds={self.folds}")
+        return self
+
+    @property
+    def choices(self) -> dict[str, tuple[bool | int | float | str, ...]]:
+        """What is searched: name -> the values it may have."""
+        return self.grid or {"variant": tuple(self.variants)}
+
+    def settings(self, values: dict[str, Any]) -> dict[str, Any]:
+        """One of the values of each of `choices` -> dotted settings."""
+        return values if self.grid else dict(self.variants[values["variant"]])
 
 
 def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = "configuration") -> AnyConfig:

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +70,70 @@ def test_every_combination_once_and_no_work_the_second_time(
     assert {(each.fold, each.augment.flip, each.network_config.encoder.hidden_dropout_prob) for each in trained} == {
         (fold, flip, dropout) for fold in (0, 1) for flip in (0.0, 0.5) for dropout in (0.0, 0.2)
     }
-    assert [each.wer for each in trials] == sorted(each.wer for each in trials)
+    assert [each.score.wer for each in trials] == sorted(each.score.wer for each in trials)
+    clips = [clip for clip in load_clips(data) if clip.split in ("train", "val") and clip.source == "real"]
+    assert all(each.score.clips == len(clips) and len(each.wers) == 2 for each in trials)  # every clip chose once
     table = (config.out / "search.tsv").read_text().splitlines()
     assert table[0].split("\t")[:3] == ["augment.flip", "network.encoder.hidden_dropout_prob", "wer"]
-    assert len(table) == 5 and float(table[1].split("\t")[2]) == pytest.approx(trials[0].wer, abs=1e-4)
+    assert len(table) == 5 and float(table[1].split("\t")[2]) == pytest.approx(trials[0].score.wer, abs=1e-4)
     assert (config.out / "search.png").read_bytes().startswith(b"\x89PNG")
     assert not list(config.out.rglob("latest.pt"))  # they would fill the disk
     assert grid_search(config, GRID) == trials
     assert len(trained) == 4 * 2
+
+
+def test_variants_are_changed_alone_and_a_part_of_the_folds_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "variants.toml"
+    path.write_text(
+        'folds = 3\nmeasured_folds = 1\n[variants.recipe]\n[variants."no flip"]\naugment.flip = 0.0\n'
+        '[variants."few people"]\nmost_people = 1\nmost_clips = 2\n'
+    )
+    grid = program.parse_grid(str(path))
+    config, trained = settings(prepare(tmp_path / "data"), tmp_path / "search"), []
+    real_train = module.train
+
+    def counting(chosen: TrainConfig, **options: Any) -> Path:
+        trained.append((chosen.fold, chosen.augment.flip, chosen.most_people, chosen.most_clips))
+        return real_train(chosen, **options)
+
+    monkeypatch.setattr(module, "train", counting)
+    trials = grid_search(config, grid)
+    assert sorted(trained, key=str) == [(0, 0.0, None, None), (0, 0.5, 1, 2), (0, 0.5, None, None)]
+    assert {each.values["variant"] for each in trials} == {"recipe", "no flip", "few people"}
+    table = [line.split("\t") for line in (config.out / "search.tsv").read_text().splitlines()]
+    assert table[0][:4] == ["variant", "wer", "wer_low", "wer_high"]
+    assert all(float(low) <= float(wer) <= float(high) for _, wer, low, high, *_ in table[1:])
+    assert (config.out / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "count"), [("ablations", 18), ("curves", 9), ("dropout", 24)])
+def test_the_studies_of_the_recipe_can_all_be_run(name: str, count: int) -> None:
+    recipes = Path(str(files("lipread.data"))) / "recipes"
+    config, grid = program.parse(["--config", str(recipes / "grid.toml")]), program.parse_grid(recipes / f"{name}.toml")
+    asked = [grid.settings(dict(zip(grid.choices, each, strict=True))) for each in product(*grid.choices.values())]
+    changed = [with_values(config, each) for each in asked]
+    assert len({repr(each) for each in changed}) == count  # no two are the same
+
+
+def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
+    real = load_clips(prepare(tmp_path / "real", speakers=("anna", "bert", "cleo"), clips=4, points_only=2))
+    drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",)))
+
+    def left(**changes: int) -> set[str]:
+        return {clip.name for clip in divide_clips(real + drawn, TrainConfig(**changes))[0]}
+
+    kinds = {clip.name: "drawn" if clip.source == "drawn" else "pixels" if clip.crops_path else "points"
+             for clip in real + drawn}
+    whole = left()
+    for few, more in ((left(most_clips=2), left(most_clips=5)), (left(most_people=1), left(most_people=2))):
+        assert few < more < whole
+    assert sum(kinds[name] == "pixels" for name in left(most_clips=2)) == 2
+    assert {name for name in whole if kinds[name] != "pixels"} <= left(most_clips=2)
+    points = [clip for clip in real if clip.name in left(most_people=1) and not clip.crops_path]
+    assert len({clip.speaker for clip in points}) == 1
+    assert {name for name in whole if kinds[name] != "points"} <= left(most_people=1)
 
 
 def test_a_failed_trial_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,13 +185,17 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("folds = 2\n[grid]\n", "grid={}: "),
+        ("folds = 2\n[grid]\n", "give the values to try under [grid], or"),
+        ("[grid]\nseed = [3]\n[variants.a]\nseed = 4\n", "not both"),
+        ("folds = 2\nmeasured_folds = 3\n[grid]\nseed = [1, 2]\n", "measured_folds=3 is more than there are"),
+        ("[variants.\"no flip\"]\n\"augment.flap\" = 0\n", "did you mean flip?"),
+        ("[variants]\nseed = 3\n", "variants.seed=3"),
         ("folds = 1\n[grid]\nseed = [1, 2]\n", "folds=1"),
         ("[grid]\nstepz = [1]\n", "stepz is not a setting"),
         ("[grid]\naugment.flip = [2.0]\n", "augment.flip=2.0"),
         ("[grid]\naugment.flip.hard = [2.0]\n", "augment.flip.hard is not a setting"),
         ("[grid]\nseed = 3\n", "grid.seed=3"),
-        ("[gird]\nseed = [3]\n", "grid is missing"),
+        ("[gird]\nseed = [3]\n", "did you mean grid?"),
         ("not toml", "not valid TOML"),
     ],
 )

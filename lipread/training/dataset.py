@@ -118,8 +118,25 @@ def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip]
         order = np.random.default_rng(config.seed).permutation(len(dealt))
         val = [dealt[place] for place in sorted(order[config.fold :: config.folds].tolist())]
     chosen = {id(clip) for clip in val}
-    training = [clip for clip in usable if id(clip) not in chosen]
+    training = less_of([clip for clip in usable if id(clip) not in chosen], config)
     return training, {"val": val, "held-out": [clip for clip in strangers if clip.crops_path]}
+
+
+def less_of(clips: list[Clip], config: TrainConfig) -> list[Clip]:
+    """At most `config.most_clips` real clips with pixels, and points of at most `config.most_people` without pixels.
+
+    What a smaller number leaves is part of what a larger one leaves.
+    """
+    rng = np.random.default_rng(config.seed)
+    real = sorted((clip for clip in clips if clip.crops_path and clip.source != "drawn"), key=lambda clip: clip.name)
+    people = sorted({clip.speaker for clip in clips if not clip.crops_path})
+    left_out = {id(real[place]) for place in rng.permutation(len(real))[_all_after(config.most_clips)]}
+    strangers = {people[place] for place in rng.permutation(len(people))[_all_after(config.most_people)]}
+    return [clip for clip in clips if id(clip) not in left_out and (clip.crops_path or clip.speaker not in strangers)]
+
+
+def _all_after(most: int | None) -> slice:
+    return slice(0, 0) if most is None else slice(most, None)
 
 
 def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[WordSpan, ...]:

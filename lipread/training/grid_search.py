@@ -1,4 +1,5 @@
-"""A grid of settings -> the word error rate of every combination, by k-fold cross-validation, as a table and a plot.
+"""Settings to try, every combination or named variants -> their word error rates by k-fold cross-validation, as a table
+and a plot.
 
 Trials lie in an SQLite store in the run's folder, so that a search goes on where it was stopped, and so that several
 processes started with the same folder share the work. A finished fold is a small file; a fold that was interrupted goes
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import shutil
 import statistics
 import time
@@ -20,20 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
-from lipread.checkpoint import load_checkpoint
 from lipread.config import GridConfig, TrainConfig, make_config
 from lipread.errors import ConfigError, DataError, MissingDependencyError
 from lipread.files import write_text, written_whole
-from lipread.training.loop import train
+from lipread.metrics import Score, score
+from lipread.training.loop import measure, train
 
 if TYPE_CHECKING:
     import optuna
 
-Combination = dict[str, Any]  # dotted setting -> value
+Combination = dict[str, Any]  # dotted setting -> value, or "variant" -> its name
 
 HEARTBEAT_S = 15
 DEAD_AFTER_S = 60  # without a heartbeat
@@ -41,21 +42,11 @@ DEAD_AFTER_S = 60  # without a heartbeat
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination with its error rates, one per fold."""
+    """One combination: its score over the clips of all measured folds, and the word error rate of each fold."""
 
     values: Combination
+    score: Score
     wers: tuple[float, ...]
-    cers: tuple[float, ...]
-
-    @property
-    def wer(self) -> float:
-        """Mean over the folds."""
-        return statistics.fmean(self.wers)
-
-    @property
-    def standard_error(self) -> float:
-        """Of the mean over the folds."""
-        return statistics.stdev(self.wers) / math.sqrt(len(self.wers))
 
 
 def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], None] = print) -> list[Trial]:
@@ -69,9 +60,9 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
         MissingDependencyError: optuna is absent. And whatever the training raises.
     """
     library = _optuna()
-    combinations = [dict(zip(grid.grid, values, strict=True)) for values in itertools.product(*grid.grid.values())]
+    combinations = [dict(zip(grid.choices, each, strict=True)) for each in itertools.product(*grid.choices.values())]
     for values in combinations:
-        with_values(config, values)
+        with_values(config, grid.settings(values))
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same(config, grid)
     with FileLock(config.out / "search.lock"):  # tables that two processes make at once clash
@@ -81,16 +72,13 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
         )
         study = library.create_study(
             study_name="grid", storage=storage, load_if_exists=True,
-            sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.grid.items()}, seed=0),
+            sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.choices.items()}, seed=0),
         )
 
     def objective(trial: optuna.Trial) -> float:
-        values = {name: trial.suggest_categorical(name, list(choices)) for name, choices in grid.grid.items()}
+        values = {name: trial.suggest_categorical(name, list(choices)) for name, choices in grid.choices.items()}
         note(f"trial {trial.number} of {len(combinations)}: {_shown(values)}")
-        folds = [measure_fold(config, values, fold, grid.folds) for fold in range(grid.folds)]
-        trial.set_user_attr("wers", [each["wer"] for each in folds])
-        trial.set_user_attr("cers", [each["cer"] for each in folds])
-        return statistics.fmean(each["wer"] for each in folds)
+        return trial_of(config, grid, values).score.wer
 
     waiting = False
     while True:
@@ -109,7 +97,7 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
             time.sleep(HEARTBEAT_S / 3)
         else:
             break
-    trials = sorted(_finished(study), key=lambda each: each.wer)
+    trials = sorted((trial_of(config, grid, each) for each in combinations), key=lambda each: each.score.wer)
     write_table(config.out / "search.tsv", trials)
     write_plot(config.out / "search.png", trials)
     return trials
@@ -131,44 +119,55 @@ def with_values(config: TrainConfig, values: Combination) -> TrainConfig:
     return make_config(TrainConfig, plain, origin=f"grid, {_shown(values)}")
 
 
-def measure_fold(config: TrainConfig, values: Combination, fold: int, folds: int) -> dict[str, float]:
-    """Train one fold, or go on with it, or look up what came of it -> error rates after its last step."""
-    run = config.out / "trials" / _key(values) / f"fold{fold}"
+def trial_of(config: TrainConfig, grid: GridConfig, values: Combination) -> Trial:
+    """Train one combination on every measured fold, or go on with it, or look up what came of it."""
+    folds = range(grid.measured_folds or grid.folds)
+    said = [measure_fold(config, grid.settings(values), fold, grid.folds) for fold in folds]
+    whole = score([text for each in said for text in each["said"]], [text for each in said for text in each["read"]])
+    return Trial(values, whole, tuple(score(each["said"], each["read"]).wer for each in said))
+
+
+def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: int) -> dict[str, list[str]]:
+    """Train one fold, or go on with it, or look up what came of it -> after its last step, what was said and read."""
+    run = config.out / "trials" / _key(settings) / f"fold{fold}"
     result = run.with_suffix(".json")
     run.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(run.with_suffix(".lock")):  # the sampler may hand one combination to two processes
         if not result.exists():
-            chosen = with_values(config, values)
+            chosen = with_values(config, settings)
             chosen = chosen.model_copy(
                 update={"out": run, "folds": folds, "fold": fold, "evaluate_every": chosen.steps}
             )
-            figures = load_checkpoint(train(chosen, show=False)).record["chosen_on"]
+            figures = measure(chosen.model_copy(update={"init": train(chosen, show=False)}))
             if "val" not in figures:
                 raise DataError("there is no clip with words to choose on; prepare data with a text first")
-            write_text(result, json.dumps({**figures["val"], "settings": values}) + "\n")
+            texts = {"said": figures["val"].references, "read": figures["val"].hypotheses}
+            write_text(result, json.dumps({"settings": settings, **texts}, indent=1) + "\n")
             shutil.rmtree(run, ignore_errors=True)  # its checkpoints would fill the disk
-    found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+    found: dict[str, list[str]] = json.loads(result.read_text(encoding="utf-8"))
     return found
 
 
 def show_trials(trials: Sequence[Trial]) -> None:
     """Print them as a table."""
     names = list(trials[0].values)
-    table = Table(*names, "WER %", "standard error", "CER %")
+    table = Table(*names, "WER %", "95 % interval", "CER %")
     for each in trials:
-        figures = (each.wer, each.standard_error, statistics.fmean(each.cers))
-        table.add_row(*(str(each.values[name]) for name in names), *(f"{100 * figure:.1f}" for figure in figures))
+        low, high = each.score.wer_interval
+        figures = f"{100 * each.score.wer:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", f"{100 * each.score.cer:.1f}"
+        table.add_row(*(str(each.values[name]) for name in names), *figures)
     Console().print(table)
 
 
 def write_table(path: Path, trials: Sequence[Trial]) -> None:
-    """One line per combination, best first: settings, mean WER and its standard error, mean CER, WER of every fold."""
+    """One line per combination, best first: settings, WER with its 95 % interval, CER, clips, WER of every fold."""
     names = list(trials[0].values)
-    lines = ["\t".join([*names, "wer", "standard_error", "cer", "fold_wers"])]
+    lines = ["\t".join([*names, "wer", "wer_low", "wer_high", "cer", "clips", "fold_wers"])]
     for each in trials:
-        figures = (each.wer, each.standard_error, statistics.fmean(each.cers))
+        figures = (each.score.wer, *each.score.wer_interval, each.score.cer)
         folds = ",".join(f"{wer:.4f}" for wer in each.wers)
-        lines.append("\t".join([*(str(each.values[name]) for name in names), *(f"{x:.4f}" for x in figures), folds]))
+        values = (str(each.values[name]) for name in names)
+        lines.append("\t".join([*values, *(f"{x:.4f}" for x in figures), str(each.score.clips), folds]))
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -180,23 +179,28 @@ def write_plot(path: Path, trials: Sequence[Trial]) -> None:
     from lipread.plots import new_figure
 
     names = list(trials[0].values)
-    figure = new_figure(figsize=(4 * len(names), 4))
+    wers = [100 * each.score.wer for each in trials]
+    reach = np.abs(100 * np.array([each.score.wer_interval for each in trials]).T - wers)  # (2, trials) below and above
+    figure = new_figure(figsize=(max(4 * len(names), 1.2 * len(trials) if names == ["variant"] else 0), 4))
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False, sharey=True)[0], strict=True):
         choices = sorted({each.values[name] for each in trials}, key=lambda value: (isinstance(value, str), value))
         places = {value: place for place, value in enumerate(choices)}
         axes.errorbar(
-            [places[each.values[name]] for each in trials], [100 * each.wer for each in trials],
-            [100 * each.standard_error for each in trials], fmt="o", alpha=0.5, capsize=3, label="combination",
+            [places[each.values[name]] for each in trials], wers, reach, fmt="o", alpha=0.5, capsize=3,
+            label="combination",
         )
-        means = [statistics.fmean(100 * each.wer for each in trials if each.values[name] == value) for value in choices]
-        axes.plot(range(len(choices)), means, "-", color="black", label="mean")
-        axes.set_xticks(range(len(choices)), [str(value) for value in choices])
+        if name != "variant":
+            means = [
+                statistics.fmean(wer for each, wer in zip(trials, wers, strict=True) if each.values[name] == value)
+                for value in choices
+            ]
+            axes.plot(range(len(choices)), means, "-", color="black", label="mean")
+            axes.legend()
+        axes.set_xticks(range(len(choices)), [str(value).replace(" ", "\n") for value in choices])
         axes.set(xlabel=name)
-    axes = figure.axes[0]
-    axes.set(ylabel=f"WER %, mean of {len(trials[0].wers)} folds, with standard error")
-    axes.legend()
+    figure.axes[0].set(ylabel=f"WER % of {trials[0].score.clips} clips, 95 % interval")
     with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
 
 
 def _optuna() -> Any:
@@ -235,15 +239,6 @@ def _states(study: optuna.Study) -> dict[str, str]:
         if state in order and order.index(state) >= order.index(states.get(key, "FAIL")):
             states[key] = state
     return states
-
-
-def _finished(study: optuna.Study) -> list[Trial]:
-    found = {
-        _key(trial.params): Trial(dict(trial.params), tuple(trial.user_attrs["wers"]), tuple(trial.user_attrs["cers"]))
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE"
-    }
-    return list(found.values())
 
 
 def _key(values: Combination) -> str:
