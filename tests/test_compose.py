@@ -17,8 +17,8 @@ import pytest
 from lipread.config import AugmentConfig, TrainConfig
 from lipread.training import compose
 from lipread.training.batches import UNSAID, Example, WordSpan
+from lipread.training.clips import Clip
 from lipread.training.compose import Composer
-from lipread.training.dataset import Clip
 from lipread.values import Array
 
 FRAMES = 40

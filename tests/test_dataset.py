@@ -17,7 +17,8 @@ from lipread.config import PRESETS, AugmentConfig, TrainConfig
 from lipread.errors import ConfigError, DataError
 from lipread.training import dataset
 from lipread.training.batches import Batch, WordSpan
-from lipread.training.dataset import Clip, Pool, TrainingBatches, load_clips, training_vocabulary, word_spans
+from lipread.training.clips import COLUMNS, Clip, load_clips, training_vocabulary, word_spans
+from lipread.training.dataset import Pool, TrainingBatches
 from prepared import VOCABULARY, WORD, prepare, speak
 
 WORDS = tuple(sorted(VOCABULARY))
@@ -132,7 +133,7 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
         (lambda f: (f / "manifest.tsv").write_bytes(b"\xff\xfe\x00"), "manifest.tsv: cannot be read"),
         (lambda f: (f / "manifest.tsv").write_text(""), "manifest.tsv: has no column clip, frames,"),
         (replace_in("manifest.tsv", "speaker", "talker"), "manifest.tsv: has no column speaker; make it again"),
-        (lambda f: (f / "manifest.tsv").write_text("\t".join(dataset.COLUMNS) + "\n"), "lists no clip"),
+        (lambda f: (f / "manifest.tsv").write_text("\t".join(COLUMNS) + "\n"), "lists no clip"),
         (replace_in("manifest.tsv", "\t38\t", "\tmany\t"), "manifest.tsv, line 2: frames='many' is not a number"),
         (replace_in("manifest.tsv", "\t38\t", "\t0\t"), "manifest.tsv, line 2: clip anna_train0 has frames=0"),
         (replace_in("manifest.tsv", "\t38\t", "\t39\t"), "anna_train0.npy: lip points of shape (38, 9, 2), wanted (39"),

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
 from lipread.training import distributed
-from lipread.training.dataset import TrainingBatches, load_clips
+from lipread.training.clips import load_clips
+from lipread.training.dataset import TrainingBatches
 from lipread.training.loop import training_step
 from lipread.training.schedule import WeightAverage
 from lipread.training.state import prepare_state

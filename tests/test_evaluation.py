@@ -16,7 +16,7 @@ from lipread.metrics import score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
 from lipread.training import evaluation
-from lipread.training.dataset import Clip, load_clips
+from lipread.training.clips import Clip, load_clips
 from lipread.training.evaluation import Classification, classify, evaluate, whole_clips
 from lipread.training.word_clips import cuts_of
 from networks import TINY, tiny_network

@@ -16,7 +16,7 @@ import pytest
 from lipread.config import GridConfig, TrainConfig
 from lipread.errors import ConfigError, MissingDependencyError
 from lipread.training import grid_search as module
-from lipread.training.dataset import divide_clips, load_clips
+from lipread.training.clips import divide_clips, load_clips
 from lipread.training.grid_search import grid_search, with_values
 from prepared import prepare
 from test_train import finish, program, run_main, start, tiny

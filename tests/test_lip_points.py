@@ -14,7 +14,7 @@ from lipread.data.grid import prepare_grid, read_corpus, reserved_of
 from lipread.data.lip_points import prepare_lip_points, read_lip_sentences, sentence_key
 from lipread.data.prepare import Record, open_folder, write_tables
 from lipread.errors import DataError
-from lipread.training.dataset import load_clips
+from lipread.training.clips import load_clips
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from lipread.data.prepare import ClipJob, PrepareReport, Record, Seen, described
 from lipread.errors import DataError, OutputError
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper, read_crops
-from lipread.training.dataset import load_clips
+from lipread.training.clips import load_clips
 from lipread.workers import WorkerDied
 from media import Array, write_video
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lipread.config import TrainConfig
 from lipread.errors import OutputError
 from lipread.metrics import score
-from lipread.training.dataset import Clip
+from lipread.training.clips import Clip
 from lipread.training.evaluation import Classification, Evaluation
 from lipread.training.report import Report
 

@@ -29,7 +29,7 @@ from lipread.data.synthetic import (
 from lipread.drawn import reserved_seed, sentence
 from lipread.errors import ConfigError, DataError, OutputError
 from lipread.mouth import read_crops
-from lipread.training.dataset import load_clips
+from lipread.training.clips import load_clips
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
 
 SEEDS = (300, 301)  # whose grain is coarse and fine

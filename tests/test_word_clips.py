@@ -16,7 +16,8 @@ from lipread.alphabet import Alphabet
 from lipread.config import AugmentConfig, TrainConfig
 from lipread.mouth import centre_crop, read_crops
 from lipread.training.batches import Example, WordSpan
-from lipread.training.dataset import Clip, TrainingBatches, load_clips
+from lipread.training.clips import Clip, load_clips
+from lipread.training.dataset import TrainingBatches
 from lipread.training.word_clips import Cut, Cutter, cuts_of, cuts_of_all, fits, part_of
 from networks import TINY
 from prepared import GAP, SILENCE, VOCABULARY, WORD, prepare

@@ -16,9 +16,11 @@ from lipread.checkpoint import load_checkpoint
 from lipread.config import AugmentConfig, TrainConfig
 from lipread.errors import ConfigError, DataError
 from lipread.training import loop
-from lipread.training.dataset import TrainingBatches, load_clips
+from lipread.training.clips import load_clips
+from lipread.training.dataset import TrainingBatches
 from lipread.training.evaluation import Classification
-from lipread.training.loop import choose_classes, clip_losses, dry_run, measure, train
+from lipread.training.loop import clip_losses, dry_run, measure, train
+from lipread.training.ready import choose_classes
 from lipread.training.state import prepare_state
 from lipread.training.word_clips import with_classes
 from networks import TINY, still

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lipread.config import TrainConfig
 from lipread.training.batches import UNSAID, Example, WordSpan
+from lipread.training.clips import Clip
 from lipread.values import SAMPLES_PER_FRAME, Array
-
-if TYPE_CHECKING:
-    from lipread.training.dataset import Clip
 
 MARGIN_FRAMES = 8  # most silence and neighbouring speech kept beside a cut-out sentence part
 NEIGHBOUR_FRAMES = 2  # most of a neighbouring word in that, and never more than half of the word

@@ -20,7 +20,7 @@ from lipread.metrics import Score, score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
 from lipread.training.batches import Batch, Example, collate
-from lipread.training.dataset import Clip, read_sound
+from lipread.training.clips import Clip, read_sound
 from lipread.training.word_clips import Cut, part_of
 
 EVALUATION_BATCH = 10

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lipread.config import TrainConfig
 from lipread.files import write_text
-from lipread.training.dataset import Clip
+from lipread.training.clips import Clip
 from lipread.training.evaluation import Evaluation
 
 Item = TypeVar("Item")

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lipread.config import TrainConfig
 from lipread.errors import DataError
 from lipread.training.batches import Example, WordSpan
+from lipread.training.clips import Clip
 from lipread.values import SAMPLES_PER_FRAME
-
-if TYPE_CHECKING:
-    from lipread.training.dataset import Clip
 
 
 class Cut(NamedTuple):

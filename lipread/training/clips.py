@@ -1,0 +1,202 @@
+"""Prepared folders -> clips with their words, lip points and files; which of them train and which choose.
+
+Shapes: T frames, P lip points, N = 640 T samples.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lipread.config import TrainConfig
+from lipread.errors import DataError, LipreadError
+from lipread.training.batches import WordSpan
+from lipread.values import FRAME_RATE_HZ, Array
+
+SILENCES = frozenset({"sil", "sp", ""})
+COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
+WORD_COLUMNS = ("clip", "start_s", "end_s", "word")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One prepared clip: `words` are frame spans without silences; `points` may be all NaN."""
+
+    name: str
+    speaker: str
+    split: str
+    source: str
+    text: str
+    frames: int
+    words: tuple[WordSpan, ...]
+    points: Array
+    crops_path: Path | None
+    sound_path: Path | None = None
+
+    @cached_property
+    def displacements(self) -> Array:
+        """Lip points with the mean of the speaking frames taken out, (T, P, 2)."""
+        spoken = np.zeros(self.frames, bool)
+        for word in self.words:
+            spoken[word.start : word.end] = True
+        chosen = self.points[spoken] if spoken.any() else self.points
+        seen = chosen[np.isfinite(chosen).all(axis=(1, 2))]
+        return self.points - seen.mean(axis=0) if len(seen) else self.points
+
+
+def load_clips(folder: Path) -> list[Clip]:
+    """Read a prepared folder's manifest, word times and lip points.
+
+    Raises: DataError: not a prepared folder, a line that makes no sense, or a file it names is absent or damaged.
+    """
+    manifest = folder / "manifest.tsv"
+    if not manifest.is_file():
+        raise DataError(f"{folder}: no manifest.tsv there; make one with `lipread prepare`")
+    times: dict[str, list[tuple[float, float, str]]] = {}
+    if (folder / "words.tsv").is_file():
+        for place, row in _rows(folder / "words.tsv", WORD_COLUMNS):
+            start_s, end_s = (_number(row, key, place) for key in ("start_s", "end_s"))
+            times.setdefault(row["clip"], []).append((start_s, end_s, row["word"]))
+    clips = []
+    for place, row in _rows(manifest, COLUMNS):
+        frames = int(_number(row, "frames", place))
+        if frames < 1:
+            raise DataError(f"{place}: clip {row['clip']} has frames={frames}; prepare it again, or delete the line")
+        streams = row["streams"].split(",")
+        points = np.full((frames, 9, 2), np.nan, np.float32)
+        if "points" in streams:
+            points = _load_points(folder / "points" / f"{row['clip']}.npy", frames)
+        crops = folder / "crops" / f"{row['clip']}.mp4" if "crops" in streams else None
+        if crops and not crops.is_file():
+            raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
+        sound = folder / "sound" / f"{row['clip']}.m4a" if "sound" in streams else None
+        spans = word_spans(times.get(row["clip"], []), frames)
+        if " ".join(span.text for span in spans) != row["text"]:
+            spans = ()  # word times of another text are no use
+        clips.append(
+            Clip(
+                row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points,
+                crops_path=crops, sound_path=sound,
+            )
+        )
+    if not clips:
+        raise DataError(f"{manifest}: lists no clip; prepare the corpus again")
+    return clips
+
+
+def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], dict[str, list[Clip]]]:
+    """What is trained on, and what chooses, by name.
+
+    With `config.folds`, the clips of `val` and those of `train` from the same kind of source are dealt out anew; points
+    without pixels and drawn heads stay in training beside real clips.
+    """
+    usable = [clip for clip in clips if clip.split in ("train", "val")]
+    strangers = [clip for clip in usable if clip.split == "train" and clip.speaker in config.held_out_speakers]
+    usable = [clip for clip in usable if clip.speaker not in config.held_out_speakers or clip.split == "val"]
+    val = [clip for clip in usable if clip.split == "val"]
+    if config.folds:
+        sources = {clip.source for clip in val or usable}
+        dealt = sorted((clip for clip in usable if clip.source in sources), key=lambda clip: clip.name)
+        order = np.random.default_rng(config.seed).permutation(len(dealt))
+        val = [dealt[place] for place in sorted(order[config.fold :: config.folds].tolist())]
+    chosen = {id(clip) for clip in val}
+    training = less_of([clip for clip in usable if id(clip) not in chosen], config)
+    return training, {"val": val, "held-out": [clip for clip in strangers if clip.crops_path]}
+
+
+def less_of(clips: list[Clip], config: TrainConfig) -> list[Clip]:
+    """At most `config.most_clips` real clips with pixels, and points of at most `config.most_people` without pixels.
+
+    What a smaller number leaves is part of what a larger one leaves.
+    """
+    rng = np.random.default_rng(config.seed)
+    real = sorted((clip for clip in clips if clip.crops_path and clip.source != "drawn"), key=lambda clip: clip.name)
+    people = sorted({clip.speaker for clip in clips if not clip.crops_path})
+    left_out = {id(real[place]) for place in rng.permutation(len(real))[_all_after(config.most_clips)]}
+    strangers = {people[place] for place in rng.permutation(len(people))[_all_after(config.most_people)]}
+    return [clip for clip in clips if id(clip) not in left_out and (clip.crops_path or clip.speaker not in strangers)]
+
+
+def _all_after(most: int | None) -> slice:
+    return slice(0, 0) if most is None else slice(most, None)
+
+
+def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[WordSpan, ...]:
+    """Start and end in seconds and word -> frames without the silences.
+
+    Each word has a frame at least, and none that is another's; () where that does not fit into the clip.
+    """
+    spans: list[WordSpan] = []
+    free = 0
+    for start_s, end_s, word in times:
+        if word not in SILENCES:
+            start = max(round(start_s * FRAME_RATE_HZ), free)
+            free = max(min(round(end_s * FRAME_RATE_HZ), frames), start + 1)
+            spans.append(WordSpan(start, free, word))
+    return tuple(spans) if free <= frames else ()
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Lines of a table, each with its place for error sentences."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            if missing := set(columns) - set(reader.fieldnames or ()):
+                raise DataError(
+                    f"{path}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`"
+                )
+            for row in reader:
+                place = f"{path}, line {reader.line_num}"
+                if any(row[column] is None for column in columns):
+                    raise DataError(f"{place}: fewer columns than in the heading; prepare that clip again")
+                yield place, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); make it again with `lipread prepare`") from error
+
+
+def _number(row: dict[str, str], column: str, place: str) -> float:
+    try:
+        number = float(row[column])
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{place}: {column}={row[column]!r} is not a number; correct it or prepare that clip again")
+    return number
+
+
+def _load_points(path: Path, frames: int) -> Array:
+    try:
+        points = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: lip points cannot be read ({error}); prepare that clip again") from error
+    if points.shape != (frames, 9, 2):
+        raise DataError(
+            f"{path}: lip points of shape {points.shape}, wanted {(frames, 9, 2)}; prepare that clip again"
+        )
+    return np.asarray(points, np.float32)
+
+
+def read_sound(clip: Clip) -> Array:
+    """The sound of a prepared clip in step with its frames, (N,). Raises: DataError: absent or damaged."""
+    from lipread.audio import read_audio
+
+    try:
+        sound = read_audio(clip.sound_path, frames=clip.frames) if clip.sound_path else None
+    except LipreadError as error:
+        raise DataError(f"{clip.sound_path}: {error}; prepare that clip again") from error
+    if sound is None:
+        raise DataError(f"{clip.sound_path}: no sound in it; prepare that clip again")
+    return sound
+
+
+def training_vocabulary(clips: list[Clip], most: int = 2000, *, least_count: int = 1) -> tuple[str, ...]:
+    """The most frequent words of the clips' texts, sorted."""
+    counts = Counter(word for clip in clips for word in clip.text.split())
+    return tuple(sorted(word for word, count in counts.most_common(most) if count >= least_count))

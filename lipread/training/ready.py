@@ -1,0 +1,116 @@
+"""Settings -> all that a training needs before its first step: clips, alphabet, network, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lipread.alphabet import Alphabet
+from lipread.checkpoint import load_checkpoint
+from lipread.config import TrainConfig
+from lipread.devices import choose_device
+from lipread.errors import ConfigError, LipreadError
+from lipread.training import distributed
+from lipread.training.batches import Batch
+from lipread.training.clips import Clip, divide_clips, load_clips, training_vocabulary
+from lipread.training.dataset import TrainingBatches
+from lipread.training.state import State, prepare_state
+from lipread.training.word_clips import cuts_of_all, fits, with_classes
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that a training needs before its first step; `left_out` clips were too long for the network."""
+
+    config: TrainConfig
+    state: State
+    batches: TrainingBatches
+    training: list[Clip]
+    choosing: dict[str, list[Clip]]
+    alphabet: Alphabet
+    device: torch.device
+    rank: int
+    world_size: int
+    left_out: int
+
+
+def make_ready(config: TrainConfig) -> Ready:
+    """Load the clips, choose the alphabet, make the network; nothing is written. Raises: as `train`."""
+    rank, world_size = distributed.join()
+    device = choose_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    network = config.network_config
+    clips = [clip for folder in config.data for clip in load_clips(folder)]
+    if config.task != "sentences":
+        clips = with_classes(clips, config)
+    if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
+        raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
+    fitting = [clip for clip in clips if fits(clip, config)]
+    training, choosing = divide_clips(fitting, config)
+    vocabulary = training_vocabulary(training)
+    alphabet = choose_alphabet(config, training)
+    classes = choose_classes(config, training)
+    sizes = {"alphabet_size": alphabet.size, "classes": len(classes)}
+    config = config.model_copy(update={"network": network.model_copy(update=sizes)})
+    state = prepare_state(config, alphabet, vocabulary, device, classes=classes)
+    batches = TrainingBatches(
+        training, config, alphabet, vocabulary,
+        crop_side_px=state.network.config.frontend.crop_side_px, classes=classes, rank=rank, world_size=world_size,
+    )
+    return Ready(
+        config, state, batches, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
+    )
+
+
+def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
+    """The alphabet of `config.init`, or English characters and the most frequent words of the training texts."""
+    if config.init:
+        return load_checkpoint(config.init).alphabet
+    return Alphabet.english().with_words(
+        training_vocabulary(clips, config.word_symbols, least_count=config.word_symbol_count)
+    )
+
+
+def choose_classes(config: TrainConfig, clips: list[Clip]) -> tuple[str, ...]:
+    """What is told apart: the classes of `config.init` where all of the training's are among them, or these; () where
+    sentences are read."""
+    if config.task == "sentences":
+        return ()
+    labels = {cut.label for cut in cuts_of_all(clips, config)}
+    known = load_checkpoint(config.init).classes if config.init else ()
+    return known if labels <= set(known) else tuple(sorted(labels))
+
+
+class _Errors(Dataset[Batch | LipreadError]):
+    """Hands errors on as items: raised in a worker process they would arrive with its traceback as their text."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, number: int) -> Batch | LipreadError:
+        try:
+            return self.batches[number]
+        except LipreadError as error:
+            return error
+
+
+def in_steps(batches: TrainingBatches, first: int, workers: int) -> Iterator[list[Batch]]:
+    """The batches from number `first` on, grouped into steps."""
+    loader = DataLoader(
+        _Errors(batches), batch_size=None, sampler=range(first, len(batches)), num_workers=workers,
+        prefetch_factor=4 if workers else None, persistent_workers=bool(workers),
+        multiprocessing_context="fork" if workers else None,
+        generator=torch.Generator(),  # it draws a number when it starts, which must not come out of ours
+    )
+    group: list[Batch] = []
+    for batch in loader:
+        if isinstance(batch, LipreadError):
+            raise batch
+        group.append(batch)
+        if len(group) == batches.config.accumulate:
+            yield group
+            group = []
