@@ -1,4 +1,4 @@
-"""Prepared folders: what is read, what is refused in one sentence, which clips are drawn, batches that repeat."""
+"""Training batches: which clips are drawn, batches that repeat, what is refused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lipread.alphabet import Alphabet
 from lipread.config import PRESETS, AugmentConfig, TrainConfig
 from lipread.errors import ConfigError, DataError
 from lipread.training import dataset
-from lipread.training.batches import Batch, WordSpan
-from lipread.training.clips import COLUMNS, Clip, load_clips, training_vocabulary, word_spans
+from lipread.training.batches import Batch
+from lipread.training.clips import Clip, load_clips
 from lipread.training.dataset import Pool, TrainingBatches
-from prepared import VOCABULARY, WORD, prepare, speak
+from prepared import VOCABULARY, WORD, prepare
 
 WORDS = tuple(sorted(VOCABULARY))
 
@@ -46,114 +46,6 @@ def same(one: Batch, two: Batch) -> bool:
         a is b is None or (a is not None and b is not None and torch.equal(a.nan_to_num(), b.nan_to_num()))
         for a, b in pairs
     )
-
-
-# -- folders ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_as_it_was_written(folder: Path) -> None:
-    clips = {clip.name: clip for clip in load_clips(folder)}
-    assert Counter(clip.split for clip in clips.values()) == {"train": 6, "val": 4, "test": 4}
-    whole, points = clips["anna_train0"], clips["ben_points0"]
-    spoken = speak(whole.text.split(), seed=1)
-    assert (whole.speaker, whole.source, whole.frames) == ("anna", "real", len(spoken.points))
-    assert np.array_equal(whole.points, spoken.points)
-    assert whole.crops_path == folder / "crops" / "anna_train0.mp4"
-    starts = [8, 16, 24]
-    assert whole.words == tuple(
-        WordSpan(start, start + WORD, word) for start, word in zip(starts, whole.text.split(), strict=True)
-    )
-    assert (points.source, points.crops_path, points.words[0].start, points.words[-1].end) == ("points", None, 0, 18)
-
-
-def test_displacements_are_from_the_mean_of_speaking() -> None:
-    points = np.zeros((6, 9, 2), np.float32)
-    points[:, :, 0] = np.array([100, 1, 2, np.nan, 6, 100])[:, None]
-    points[:, :, 1] = points[:, :, 0]
-    clip = Clip("x", "s", "train", "real", "a b", 6, (WordSpan(1, 3, "a"), WordSpan(3, 5, "b")), points, None)
-    assert np.array_equal(clip.displacements[:, 0, 0], [97, -2, -1, np.nan, 3, 97], equal_nan=True)
-    wordless = replace(clip, words=())
-    assert wordless.displacements[0, 0, 0] == pytest.approx(100 - 209 / 5)
-    lost = replace(clip, points=np.full_like(points, np.nan))
-    assert np.isnan(lost.displacements).all()
-
-
-@pytest.mark.parametrize(
-    ("times", "frames", "wanted"),
-    [
-        ([(0.0, 0.4, "sil"), (0.4, 0.8, "a"), (0.8, 1.0, "sp"), (1.0, 1.2, "b")], 30, [(10, 20, "a"), (25, 30, "b")]),
-        ([(0.0, 0.01, "a"), (0.01, 0.2, "b")], 10, [(0, 1, "a"), (1, 5, "b")]),  # a word of no frame takes one
-        ([(0.0, 0.1, "a"), (0.1, 0.11, "b"), (0.11, 0.12, "c")], 9, [(0, 2, "a"), (2, 3, "b"), (3, 4, "c")]),
-        ([(0.0, 0.5, "a")], 10, [(0, 10, "a")]),  # the corpus says a little more than there is
-        ([(0.0, 0.4, "a"), (0.4, 0.44, "b")], 10, []),  # b has no frame
-        ([(0.2, 0.1, "a")], 10, [(5, 6, "a")]),
-        ([(-0.1, 0.1, "a")], 10, [(0, 2, "a")]),
-        ([], 10, []),
-    ],
-)
-def test_word_times_to_frames(
-    times: list[tuple[float, float, str]], frames: int, wanted: list[tuple[int, int, str]]
-) -> None:
-    assert word_spans(times, frames) == tuple(WordSpan(*span) for span in wanted)
-
-
-def test_word_times_of_another_text_are_left_out(folder: Path, tmp_path: Path) -> None:
-    copy = prepare(tmp_path / "copy", splits=("train",))
-    text = (copy / "manifest.tsv").read_text()
-    lines = text.splitlines(keepends=True)
-    lines[1] = lines[1].rsplit("\t", 1)[0] + "\tno no no no\n"
-    (copy / "manifest.tsv").write_text("".join(lines))
-    first, second, *_ = load_clips(copy)
-    assert (first.words, first.text) == ((), "no no no no")
-    assert second.words
-
-
-def test_word_times_are_not_needed(tmp_path: Path) -> None:
-    copy = prepare(tmp_path / "copy", splits=("train",))
-    (copy / "words.tsv").unlink()
-    clips = load_clips(copy)
-    assert not any(clip.words for clip in clips)
-    batch = batches(clips)[0]
-    assert (batch.target_lengths > 0).all()
-
-
-def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new, 1))
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda f: (f / "manifest.tsv").unlink(), "no manifest.tsv there; make one with `lipread prepare`"),
-        (lambda f: (f / "manifest.tsv").write_bytes(b"\xff\xfe\x00"), "manifest.tsv: cannot be read"),
-        (lambda f: (f / "manifest.tsv").write_text(""), "manifest.tsv: has no column clip, frames,"),
-        (replace_in("manifest.tsv", "speaker", "talker"), "manifest.tsv: has no column speaker; make it again"),
-        (lambda f: (f / "manifest.tsv").write_text("\t".join(COLUMNS) + "\n"), "lists no clip"),
-        (replace_in("manifest.tsv", "\t38\t", "\tmany\t"), "manifest.tsv, line 2: frames='many' is not a number"),
-        (replace_in("manifest.tsv", "\t38\t", "\t0\t"), "manifest.tsv, line 2: clip anna_train0 has frames=0"),
-        (replace_in("manifest.tsv", "\t38\t", "\t39\t"), "anna_train0.npy: lip points of shape (38, 9, 2), wanted (39"),
-        (replace_in("manifest.tsv", "\ttrain\treal", ""), "manifest.tsv, line 2: fewer columns than in the heading"),
-        (replace_in("words.tsv", "start_s", "begin"), "words.tsv: has no column start_s"),
-        (replace_in("words.tsv", "0.000", "zero"), "words.tsv, line 2: start_s='zero' is not a number"),
-        (replace_in("words.tsv", "0.000", "nan"), "words.tsv, line 2: start_s='nan' is not a number"),
-        (lambda f: (f / "points" / "anna_train0.npy").unlink(), "anna_train0.npy: lip points cannot be read"),
-        (lambda f: (f / "points" / "anna_train0.npy").write_bytes(b"?"), "anna_train0.npy: lip points cannot be read"),
-        (lambda f: (f / "crops" / "ben_train1.mp4").unlink(), "ben_train1.mp4: absent, but"),
-    ],
-)
-def test_damaged_folders_are_one_sentence(damage: Callable[[Path], object], said: str, tmp_path: Path) -> None:
-    copy = prepare(tmp_path / "copy", splits=("train",))
-    damage(copy)
-    with pytest.raises(DataError) as caught:
-        load_clips(copy)
-    assert said in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -197,13 +89,6 @@ def test_speakers_with_many_clips_do_not_drown_the_others() -> None:
 def test_an_empty_pool_is_false() -> None:
     assert not Pool([])
     assert Pool([bare("a", "a")])
-
-
-def test_vocabulary_is_the_most_frequent_words_in_order() -> None:
-    clips = [bare("x", "s", text=text) for text in ("b a c", "b a", "b d")]
-    assert training_vocabulary(clips) == ("a", "b", "c", "d")
-    assert training_vocabulary(clips, 2) == ("a", "b")
-    assert training_vocabulary(clips, least_count=3) == ("b",)
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from lipread.config import GridConfig, TrainConfig
 from lipread.errors import ConfigError, MissingDependencyError
 from lipread.training import grid_search as module
-from lipread.training.clips import divide_clips, load_clips
+from lipread.training.clips import load_clips
 from lipread.training.grid_search import grid_search, with_values
 from prepared import prepare
 from test_train import finish, program, run_main, start, tiny
@@ -33,23 +33,6 @@ def write_grid(path: Path) -> Path:
     dropout = '"network.encoder.hidden_dropout_prob" = [0.0, 0.2]'
     path.write_text(f"folds = 2\n[grid]\naugment.flip = [0.0, 0.5]\n{dropout}\n")
     return path
-
-
-def test_folds_tile_train_and_val(tmp_path: Path) -> None:
-    real = load_clips(prepare(tmp_path / "real", clips=4, points_only=0))
-    drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",)))
-    chosen: list[str] = []
-    for fold in range(3):
-        training, choosing = divide_clips(real + drawn, TrainConfig(folds=3, fold=fold))
-        val = choosing["val"]
-        assert len(val) in (len(real) // 3, len(real) // 3 + 1)
-        assert {id(clip) for clip in training} | {id(clip) for clip in val} == {id(clip) for clip in real + drawn}
-        assert len(training) + len(val) == len(real) + len(drawn)
-        assert all(clip.source == "real" for clip in val)
-        chosen += [clip.name for clip in val]
-    assert sorted(chosen) == sorted(clip.name for clip in real)
-    training, choosing = divide_clips(real, TrainConfig())
-    assert {clip.split for clip in training} == {"train"} and {clip.split for clip in choosing["val"]} == {"val"}
 
 
 def test_every_combination_once_and_no_work_the_second_time(
@@ -115,25 +98,6 @@ def test_the_studies_of_the_recipe_can_all_be_run(name: str, count: int) -> None
     asked = [grid.settings(dict(zip(grid.choices, each, strict=True))) for each in product(*grid.choices.values())]
     changed = [with_values(config, each) for each in asked]
     assert len({repr(each) for each in changed}) == count  # no two are the same
-
-
-def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
-    real = load_clips(prepare(tmp_path / "real", speakers=("anna", "bert", "cleo"), clips=4, points_only=2))
-    drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",)))
-
-    def left(**changes: int) -> set[str]:
-        return {clip.name for clip in divide_clips(real + drawn, TrainConfig(**changes))[0]}
-
-    kinds = {clip.name: "drawn" if clip.source == "drawn" else "pixels" if clip.crops_path else "points"
-             for clip in real + drawn}
-    whole = left()
-    for few, more in ((left(most_clips=2), left(most_clips=5)), (left(most_people=1), left(most_people=2))):
-        assert few < more < whole
-    assert sum(kinds[name] == "pixels" for name in left(most_clips=2)) == 2
-    assert {name for name in whole if kinds[name] != "pixels"} <= left(most_clips=2)
-    points = [clip for clip in real if clip.name in left(most_people=1) and not clip.crops_path]
-    assert len({clip.speaker for clip in points}) == 1
-    assert {name for name in whole if kinds[name] != "points"} <= left(most_people=1)
 
 
 def test_a_failed_trial_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
