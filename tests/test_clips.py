@@ -127,7 +127,9 @@ def test_damaged_folders_are_one_sentence(damage: Callable[[Path], object], said
 
 
 def test_vocabulary_is_the_most_frequent_words_in_order() -> None:
-    clips = [Clip("x", "s", "train", "real", text, 1, (), np.zeros((1, 9, 2), np.float32), None) for text in ("b a c", "b a", "b d")]
+    points = np.zeros((1, 9, 2), np.float32)
+    texts = ("b a c", "b a", "b d")
+    clips = [Clip("x", "s", "train", "real", text, 1, (), points, None) for text in texts]
     assert training_vocabulary(clips) == ("a", "b", "c", "d")
     assert training_vocabulary(clips, 2) == ("a", "b")
     assert training_vocabulary(clips, least_count=3) == ("b",)

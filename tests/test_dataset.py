@@ -232,6 +232,11 @@ def test_targets_and_labels_say_what_is_seen(folder: Path) -> None:
             assert (batch.frame_labels[row, batch.lengths[row] :] == -100).all()
 
 
+def test_clips_without_word_times_have_targets(folder: Path) -> None:
+    batch = batches([replace(clip, words=()) for clip in training(folder)])[0]
+    assert (batch.target_lengths > 0).all()
+
+
 def test_words_outside_the_vocabulary_do_not_count(folder: Path) -> None:
     config = TrainConfig(network=PRESETS["tiny"], steps=1, batch_pixels=2, batch_points=2, curriculum_steps=0)
     some = TrainingBatches(training(folder), config, Alphabet.english(), ("bin",), crop_side_px=88)
