@@ -60,7 +60,7 @@ def read_clips(
     Args:
         finished: is told each clip as it is done, and why it could not be read.
     """
-    from lipread.pipeline import blanks
+    from lipread.piece_reader import blanks
 
     readings = []
     for clip in clips:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lipread.errors import ConfigError
+from lipread.piece_reader import blanks
 from lipread.pieces import WINDOW_FRAMES
-from lipread.pipeline import LipReader, blanks
+from lipread.pipeline import LipReader
 from lipread.speaking import AROUND_FRAMES, SETTLE_FRAMES, moving_frames, why_nothing_is_said
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack, Transcript, Word
 

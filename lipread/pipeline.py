@@ -21,8 +21,9 @@ from lipread.decoding.search import Search
 from lipread.devices import choose_device
 from lipread.errors import ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
-from lipread.hearing import Choice, Ears, Modality, SoundStream, WhoIsHeard, check_modality, looks_at_sound
-from lipread.pieces import Piece, Pieces
+from lipread.hearing import Ears, Modality, SoundStream, WhoIsHeard, check_modality, looks_at_sound
+from lipread.piece_reader import PieceReader, blanks
+from lipread.pieces import Pieces
 from lipread.reading import Reading, Seen
 from lipread.speaking import SETTLE_FRAMES, reason_for_silence, sight_warnings
 from lipread.turns import Agreement, looks_at
@@ -34,13 +35,11 @@ from lipread.watch import Watched as Watched
 from lipread.watch import watch_mouth as watch_mouth
 
 if TYPE_CHECKING:
-    from torch import Tensor
 
     from lipread.checkpoint import Checkpoint
 
 DEFAULT_MODEL = "small"
 WEIGHTS_SUFFIX = ".safetensors"
-IMPOSSIBLE = -1e4  # log-probability that stands for log 0
 
 
 class LipReader:
@@ -59,6 +58,7 @@ class LipReader:
         self.network = fold_batchnorm(checkpoint.network)  # what reads
         self.alphabet = checkpoint.alphabet
         self.search = search or Search(checkpoint.alphabet)
+        self._pieces = PieceReader(self.network, self.alphabet.size)
         self.max_faces = max_faces
 
     def transcribe(
@@ -125,7 +125,7 @@ class LipReader:
             if whose not in readings:
                 label = f"Speaker {len(readings) + 1}" if speaker == "all" else None
                 ears = Ears(self.network, sound, modality) if sound else None
-                readings[whose] = Reading(self, clock, speaker=label, ears=ears)
+                readings[whose] = self.reading(clock, speaker=label, ears=ears)
             yield from readings[whose].push(look)
         for reading in readings.values():
             yield from reading.end()
@@ -137,6 +137,15 @@ class LipReader:
         transcript = self._transcript(list(readings.values()), seen, clock)
         told = watch.warnings + transcript.warnings + tuple(warnings)
         return replace(transcript, warnings=told, source=os.fspath(path))
+
+    def reading(
+        self, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None
+    ) -> Reading:
+        """What reads one person. Arguments as `Reading`."""
+        return Reading(
+            self._pieces, self.search, clock, temperature=self.checkpoint.temperature, speaker=speaker, start_s=start_s,
+            ears=ears,
+        )
 
     def _sound(
         self, path: PathLike, modality: Modality, given: SoundStream | None, warnings: list[str]
@@ -173,7 +182,7 @@ class LipReader:
         self, path: PathLike, sound: SoundStream, clock: Clock, warnings: list[str], why: str = "as was asked for"
     ) -> Generator[Segment, None, Transcript]:
         """Read from sound alone; `warnings` grow while it is read."""
-        reading, seen = Reading(self, clock, ears=Ears(self.network, sound, "audio", why)), Seen()
+        reading, seen = self.reading(clock, ears=Ears(self.network, sound, "audio", why)), Seen()
         for look in looks_at_sound(sound):
             seen.add(look)
             yield from reading.push(look)
@@ -192,7 +201,7 @@ class LipReader:
         """
         self._check_modality(modality)
         ears = Ears(self.network, sound, modality) if sound and self.network.hears else None
-        reading = Reading(self, clock or Clock(), start_s=track.start_s, ears=ears)
+        reading = self.reading(clock or Clock(), start_s=track.start_s, ears=ears)
         seen = Seen(start_s=track.start_s)
         for look in looks_at(track):
             seen.add(look)
@@ -214,60 +223,10 @@ class LipReader:
         with (clock or Clock()).stage("network"):
             for piece in [*cut, *pieces.end()]:
                 end = piece.first + len(piece.moving)
-                found[piece.first : end] = self.piece_log_probs([piece])[0]
+                found[piece.first : end] = self._pieces.log_probs([piece])[0]
                 if progress:
                     progress("network", end / len(found))
         return found
-
-    def piece_log_probs(self, pieces: list[Piece]) -> list[Array]:
-        """Log-probabilities (T, V) of the frames of each piece that count, with blanks where nothing can be said."""
-        found = [blanks(len(piece.moving), self.alphabet.size) for piece in pieces]
-        read = [number for number, piece in enumerate(pieces) if piece.moving.any()]
-        if read:
-            for number, values in zip(read, self._network([pieces[number].track for number in read]), strict=True):
-                piece = pieces[number]
-                found[number][piece.moving] = values[piece.start : piece.end][piece.moving]
-        return found
-
-    def heard_log_probs(self, piece: Piece, ears: Ears) -> tuple[Array, Choice]:
-        """As `piece_log_probs`, of one piece and its sound, and what was made use of."""
-        import torch
-
-        found, frames = blanks(len(piece.moving), self.alphabet.size), len(piece.track.present)
-        if not piece.moving.any():
-            return found, Choice("video", "")
-        with torch.inference_mode():
-            crops, points, lengths = self._tensors([piece.track])
-            lips = {} if ears.modality == "audio" else self.network.front_ends(crops, points, lengths)
-            streams, choice = ears.streams(lips, piece.first - piece.start, frames)
-            states = self.network.encode_streams(streams, lengths, frames)
-            values = self.network.ctc(states[-1][:, 1:])[0].float().cpu().numpy()
-        found[piece.moving] = values[piece.start : piece.end][piece.moving]
-        return found, choice
-
-    def _network(self, tracks: list[MouthTrack]) -> list[Array]:
-        """Natural-log probabilities of every frame of some short tracks, float32, each (T, V)."""
-        import torch
-
-        crops, points, lengths = self._tensors(tracks)
-        with torch.inference_mode():
-            out, _ = self.network(crops, points, lengths)
-        return [values[:count] for values, count in zip(out.float().cpu().numpy(), lengths.tolist(), strict=True)]
-
-    def _tensors(self, tracks: list[MouthTrack]) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops (B, T, 88, 88), points (B, T, 9, 2) and lengths (B,) of some short tracks."""
-        import torch
-
-        from lipread.mouth import centre_crop
-
-        network, device = self.network, next(self.network.parameters()).device
-        side_px, counts = network.config.frontend.crop_side_px, [len(track.present) for track in tracks]
-        crops = np.zeros((len(tracks), max(counts), side_px, side_px), np.uint8)  # (B, T, 88, 88)
-        points = np.full((len(tracks), max(counts), len(LIP_POINTS), 2), np.nan, np.float32)  # (B, T, 9, 2)
-        for row, track in enumerate(tracks):
-            crops[row, : counts[row]], points[row, : counts[row]] = centre_crop(track.crops, side_px), track.points
-        tensors = torch.from_numpy(crops), torch.from_numpy(points), torch.tensor(counts)
-        return tensors[0].to(device), tensors[1].to(device), tensors[2].to(device)
 
     def _transcript(
         self, readings: list[Reading], seen: Seen, clock: Clock, *, heard_alone: bool = False
@@ -305,13 +264,6 @@ def _lateness(readings: list[Reading]) -> float | None:
     compared = [one.ears.sync for one in readings if one.ears and one.ears.sync.frames]
     best = max(compared, key=lambda sync: sync.frames, default=None)
     return None if best is None else best.offset_frames / FRAME_RATE_HZ
-
-
-def blanks(frames: int, symbols: int) -> Array:
-    """Log-probabilities (frames, symbols) that say blank with certainty."""
-    certain = np.full((frames, symbols), IMPOSSIBLE, np.float32)
-    certain[:, 0] = 0.0
-    return certain
 
 
 def no_face_track(frames: int) -> MouthTrack:

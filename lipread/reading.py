@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lipread.decoding.align import align_words, segment_words
-from lipread.decoding.search import Heard, Listener
+from lipread.decoding.search import Heard, Listener, Search
 from lipread.errors import DataError
 from lipread.hearing import Choice, Ears
+from lipread.piece_reader import PieceReader
 from lipread.pieces import Piece, Pieces
 from lipread.turns import Look
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Utterance
 
 if TYPE_CHECKING:
-    from lipread.pipeline import LipReader
     from lipread.watch import Clock
 
-PIECES_AT_ONCE = {"cpu": 1}  # through the network, by device; elsewhere:
-PIECES_AT_ONCE_ELSEWHERE = 8
 CHOICES_KEPT = 20  # of the last pieces: segments begin in one of them
 LIPS_ALONE = Choice("video", "")
 
@@ -38,21 +36,23 @@ class Reading:
         problem: why something that was read is no text; None where there is nothing of the kind.
 
     Args:
-        reader, clock: of the whole.
+        reader: asks the network.
+        search: finds the text in its log-probabilities.
+        clock: of the whole.
+        temperature: of the words' confidences.
         speaker: a label for the segments.
         start_s: time of frame 0, seconds.
         ears: listen to the sound as well, or to nothing else; None reads lips alone.
     """
 
     def __init__(
-        self, reader: LipReader, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0,
-        ears: Ears | None = None,
+        self, reader: PieceReader, search: Search, clock: Clock, *, temperature: float = 1.0,
+        speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None,
     ) -> None:
         self.clock, self.segments, self.utterances = clock, list[Segment](), list[Utterance]()
         self.problem: str | None = None
-        self._reader, self._speaker, self._start_s = reader, speaker, start_s
-        kind = next(reader.network.parameters()).device.type
-        self._at_once = PIECES_AT_ONCE.get(kind, PIECES_AT_ONCE_ELSEWHERE)
+        self._reader, self._search, self._temperature = reader, search, temperature
+        self._speaker, self._start_s = speaker, start_s
         self.ears = ears
         self._choices = [(0, LIPS_ALONE)]  # what the pieces from each frame on were read from, the last ones
         self._pieces = Pieces(ears.still if ears else None)
@@ -63,7 +63,7 @@ class Reading:
     def push(self, look: Look) -> Iterator[Segment]:
         """Take the next look -> the segments that are over."""
         self._waiting += self._pieces.push(look)
-        if len(self._waiting) >= self._at_once:
+        if len(self._waiting) >= self._reader.at_once:
             yield from self._read()
 
     def end(self) -> Iterator[Segment]:
@@ -75,12 +75,12 @@ class Reading:
     def _read(self) -> Iterator[Segment]:
         pieces, self._waiting = self._waiting, []
         with self.clock.stage("network"):
-            found = self._reader.piece_log_probs(pieces) if self.ears is None else list(map(self._heard, pieces))
+            found = self._reader.log_probs(pieces) if self.ears is None else list(map(self._heard, pieces))
         for piece, log_probs in zip(pieces, found, strict=True):
             if self._listener is None or piece.first != self._next:  # the person was away
                 yield from self._stop()
                 start_s = self._start_s + piece.first / FRAME_RATE_HZ
-                self._listener = Listener(self._reader.search, start_s=start_s)
+                self._listener = Listener(self._search, start_s=start_s)
             self._next = piece.first + len(log_probs)
             with self.clock.stage("decoding"):
                 new = self._said(self._listener.push(log_probs))
@@ -88,7 +88,7 @@ class Reading:
 
     def _heard(self, piece: Piece) -> Array:
         assert self.ears is not None
-        log_probs, choice = self._reader.heard_log_probs(piece, self.ears)
+        log_probs, choice = self._reader.heard(piece, self.ears)
         self._choices = [*self._choices[-CHOICES_KEPT:], (piece.first, choice)]
         return log_probs
 
@@ -106,8 +106,8 @@ class Reading:
             text, log_probs = each.utterance.text, each.log_probs
             try:
                 words = align_words(
-                    log_probs, text, self._reader.alphabet,
-                    start_s=each.utterance.start_s, temperature=self._reader.checkpoint.temperature,
+                    log_probs, text, self._search.alphabet,
+                    start_s=each.utterance.start_s, temperature=self._temperature,
                 )
             except DataError:  # whole-word symbols ran together into a text longer than any speech
                 self.problem = f"what was read, {len(text)} letters, is too much for {len(log_probs)} frames"

@@ -72,11 +72,10 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
 
 def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) -> Offset | None:
     """The same for one person who is looked at; None where their lips hardly move."""
-    from lipread.reading import Reading
     from lipread.watch import Clock
 
     ears = Ears(reader.network, sound, "both")
-    reading = Reading(reader, Clock(), ears=ears)
+    reading = reader.reading(Clock(), ears=ears)
     for look in looks:
         for _ in reading.push(look):
             pass

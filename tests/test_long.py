@@ -25,7 +25,6 @@ from lipread.errors import VideoError
 from lipread.evaluate import read_manifest
 from lipread.metrics import score
 from lipread.pipeline import load_model
-from lipread.reading import Reading
 from lipread.turns import Turns
 from lipread.values import Mouth, Segment, Transcript, Word
 from lipread.watch import Clock
@@ -57,7 +56,7 @@ def test_clips_are_joined_picture_by_picture(tmp_path: Path) -> None:
 
 def read_on(frames: int) -> int:
     """Read a person who talks on and on for so many frames, the pictures made up -> peak of the memory, bytes."""
-    turns, reading, noise = Turns(), Reading(teller(), Clock()), np.random.default_rng(0)
+    turns, reading, noise = Turns(), teller().reading(Clock()), np.random.default_rng(0)
     tracemalloc.start()
     for number in range(frames):
         points = np.zeros((9, 2), np.float32)

@@ -18,8 +18,7 @@ from lipread.config import PRESETS
 from lipread.errors import CheckpointError, ConfigError, NoFaceError, NoPictureError, NoSoundError, VideoError
 from lipread.hearing import SoundStream
 from lipread.model.network import LipNetwork
-from lipread.pipeline import LipReader, blanks, load_model, watch_mouth
-from lipread.reading import Reading
+from lipread.pipeline import LipReader, load_model, watch_mouth
 from lipread.turns import looks_at
 from lipread.values import Array, MouthTrack
 from lipread.watch import Clock, Watch
@@ -126,11 +125,6 @@ def test_empty_track() -> None:
     assert teller().read_track(nothing).reason == "no face was found in any of the 0 frames"
 
 
-def test_blanks_are_log_probabilities() -> None:
-    assert np.exp(blanks(3, 5)).sum(axis=1) == pytest.approx(1.0)
-    assert blanks(3, 5).argmax(axis=1).tolist() == [0, 0, 0]
-
-
 def test_windows_change_nothing_for_a_real_network_in_one_piece(tiny: Path) -> None:
     reader = LipReader(load_checkpoint(tiny))
     track = spelling_track("bin blue at f two now")
@@ -175,7 +169,7 @@ def test_segments_are_told_as_soon_as_they_are_over() -> None:
     length = len(sentence.crops)
     crops, points = np.tile(sentence.crops, (6, 1, 1)), np.tile(sentence.points, (6, 1, 1))
     told: list[tuple[int, str]] = []
-    reading = Reading(teller(), Clock())
+    reading = teller().reading(Clock())
     for look in looks_at(MouthTrack(crops, points, np.ones(6 * length, bool))):
         told += [(look.frame, segment.text) for segment in reading.push(look)]
     told += [(10**6, segment.text) for segment in reading.end()]
