@@ -238,8 +238,8 @@ def read_one(
 
 
 def nobody_there(transcript: Transcript) -> bool:
-    """Whether there was neither a face nor, from the sound, a word."""
-    return transcript.face_share == 0.0 and not transcript.text
+    """Whether a face was looked for in vain, and no word was heard either."""
+    return transcript.face_share == 0.0 and not transcript.text and not transcript.heard_alone
 
 
 def failure(job: Job, message: str) -> Failure:

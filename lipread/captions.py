@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lipread.container import first_picture_s, open_container, sound_stream, written_film
-from lipread.errors import OutputError
+from lipread.errors import NoPictureError, OutputError
 from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
 from lipread.video import read_frames
@@ -27,12 +27,13 @@ TEXT_SHARE = 0.06  # height of a line of text in the height of the picture
 LINE_SHARE = 0.92  # width of the text in the width of the picture
 HOLD_S = 0.5  # a caption stays for so long after its last word
 WORD_RGB, CURRENT_RGB = (255, 255, 255), (255, 214, 64)
+BLACK_HEIGHT_PX = 360
 BOX_SHADE = 0.35  # how much of the picture shows through behind the text
 SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 
 
 def write_captioned_video(source: PathLike, transcript: Transcript, out: PathLike) -> None:
-    """Write SOURCE with its words drawn in to the mp4 file OUT.
+    """Write SOURCE with its words drawn in to the mp4 file OUT; sound alone gets a black picture.
 
     Raises: VideoError: the source cannot be read. OutputError: the film cannot be written, or would replace its source.
     """
@@ -47,24 +48,39 @@ def _write(film: OutputContainer, source: PathLike, transcript: Transcript) -> N
 
     sound = _sound_packets(film, source)
     painter = CaptionPainter(transcript.segments)
-    with read_frames(source) as frames:
-        picture = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "21", "preset": "veryfast"})
-        picture.width, picture.height = max(2, frames.info.width // 2 * 2), max(2, frames.info.height // 2 * 2)
-        picture.pix_fmt = "yuv420p"
-        pending = next(sound, None)  # the first packet settles the sound stream before the file's head is written
-        for number, frame in enumerate(frames):
-            image = painter.paint(frame.image, frame.time_s)[: picture.height, : picture.width]
-            drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            drawn.pts, drawn.time_base = number, Fraction(1, FRAME_RATE_HZ)
-            film.mux(picture.encode(drawn))
-            while pending is not None and _packet_s(pending) <= frame.time_s:
-                film.mux(pending)
-                pending = next(sound, None)
-            end_s = frame.time_s + 1 / FRAME_RATE_HZ
-        film.mux(picture.encode(None))
-        while pending is not None and _packet_s(pending) < end_s:
+    picture = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "21", "preset": "veryfast"})
+    picture.pix_fmt = "yuv420p"
+    pending = next(sound, None)  # the first packet settles the sound stream before the file's head is written
+    end_s = 0.0
+    for number, (image, time_s) in enumerate(_pictures(source, transcript)):
+        if not number:
+            picture.height, picture.width = (max(2, side // 2 * 2) for side in image.shape[:2])
+        image = painter.paint(image, time_s)[: picture.height, : picture.width]
+        drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        drawn.pts, drawn.time_base = number, Fraction(1, FRAME_RATE_HZ)
+        film.mux(picture.encode(drawn))
+        while pending is not None and _packet_s(pending) <= time_s:
             film.mux(pending)
             pending = next(sound, None)
+        end_s = time_s + 1 / FRAME_RATE_HZ
+    film.mux(picture.encode(None))
+    while pending is not None and _packet_s(pending) < end_s:
+        film.mux(pending)
+        pending = next(sound, None)
+
+
+def _pictures(source: PathLike, transcript: Transcript) -> Iterator[tuple[Array, float]]:
+    """RGB pictures (H, W, 3) with their times; black ones where the file is sound alone."""
+    try:
+        frames = read_frames(source)
+    except NoPictureError:
+        black = np.zeros((BLACK_HEIGHT_PX, BLACK_HEIGHT_PX * 16 // 9, 3), np.uint8)
+        for number in range(max(1, round(transcript.duration_s * FRAME_RATE_HZ))):
+            yield black, number / FRAME_RATE_HZ
+        return
+    with frames:
+        for frame in frames:
+            yield frame.image, frame.time_s
 
 
 def _packet_s(packet: Any) -> float:

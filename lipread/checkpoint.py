@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lipread.alphabet import Alphabet
@@ -89,10 +89,7 @@ def save_checkpoint(
         "record": json.dumps(dict(record), default=str),
     }
     with written_whole(path) as temporary:
-        try:
-            save_file(state, temporary, metadata=metadata)
-        except SafetensorError as error:  # how safetensors says that the disk is full
-            raise OSError(str(error)) from error
+        temporary.write_bytes(save(state, metadata=metadata))  # its own way to write a file hides it from other users
 
 
 def load_checkpoint(path: PathLike, device: str | torch.device = "cpu") -> Checkpoint:

@@ -49,12 +49,16 @@ def evaluate_command(
     import tempfile
 
     from lipread.evaluate import evaluate, read_manifest
-    from lipread.files import write_text
+    from lipread.files import require_writable, write_text
     from lipread.terminal import ClipDisplay, show_evaluation
 
+    way = parse_modality(modality)
+    if json_file is not None:
+        require_writable(json_file, ".json")
     if plot is not None:
         from lipread.plots import new_figure
 
+        require_writable(plot, ".png")
         new_figure()  # before the work starts
     if (manifest is None) == (drawn == 0):
         raise ConfigError("evaluate needs either a manifest or --drawn N, and not both")
@@ -68,16 +72,18 @@ def evaluate_command(
         reader = load_reader(model, device, search)
         with ClipDisplay(len(chosen), quiet=quiet) as display:
             result = evaluate(
-                reader, chosen, modality=parse_modality(modality), adapt=adapt, adapt_steps=adapt_steps,
+                reader, chosen, modality=way, adapt=adapt, adapt_steps=adapt_steps,
                 finished=display.finished,
             )
+    show_evaluation(result)
     if json_file is not None:
         write_text(json_file, json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n")
-    show_evaluation(result)
     if plot is not None and result.calibration is not None:
         from lipread.plots import write_reliability
 
         write_reliability(plot, result.calibration)
+    if any(each.failed for each in result.clips):
+        raise typer.Exit(1)
 
 
 def compare_command(
@@ -97,9 +103,12 @@ def compare_command(
     from lipread.evaluate import read_manifest
     from lipread.terminal import ClipDisplay, show_comparison
 
+    names = [name.strip() for name in splits.split(",") if name.strip()]
+    if not names and not drawn:
+        raise ConfigError("compare has nothing to read: name a split with --splits, or give --drawn N")
     reader = load_reader(model, device)
     searches = make_searches(reader, usual_ways())
-    names = [name.strip() for name in splits.split(",") if name.strip()]
+    failed = False
     with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
         sets = {name: read_manifest(manifest, split=name, clips=clips, limit=limit) for name in names}
         if drawn:
@@ -110,6 +119,9 @@ def compare_command(
             with ClipDisplay(len(chosen), quiet=quiet) as display:
                 readings = read_clips(reader, chosen, finished=display.read)
             show_comparison(name, compare(readings, searches))
+            failed = failed or any(each.problem for each in readings)
+    if failed:
+        raise typer.Exit(1)
 
 
 def calibrate_command(
@@ -125,9 +137,12 @@ def calibrate_command(
     from lipread.checkpoint import save_checkpoint
     from lipread.compare import read_clips
     from lipread.evaluate import read_manifest
+    from lipread.files import require_writable
+    from lipread.pipeline import WEIGHTS_SUFFIX
     from lipread.terminal import ClipDisplay
     from lipread.tuning import fit_temperature
 
+    require_writable(output, WEIGHTS_SUFFIX)
     chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
     reader = load_reader(model, device)
     with ClipDisplay(len(chosen), quiet=quiet) as display:
@@ -151,18 +166,26 @@ def adapt_command(
 ) -> None:
     """Fit a model to a new person or camera, from a few of their videos, without words."""
     from lipread.checkpoint import save_checkpoint
+    from lipread.files import require_writable
     from lipread.inputs import collect, require_jobs
+    from lipread.pipeline import WEIGHTS_SUFFIX
     from lipread.training.adapt import adapted, pieces_of
 
+    require_writable(output, WEIGHTS_SUFFIX)
+    if (whom := parse_speaker(speaker)) == "all":
+        raise ConfigError("a model is fitted to one person; choose auto, largest or a number from 0 instead of all")
     jobs, failures = collect(videos)
     require_jobs(jobs, failures)
     reader = load_reader(model, device)
-    pieces, problems = pieces_of([job.source for job in jobs], speaker=parse_speaker(speaker))
+    pieces, problems = pieces_of([job.source for job in jobs], speaker=whom)
     for problem in [failure.message for failure in failures] + problems:
         typer.echo(f"lipread: warning: {problem}", err=True)
     checkpoint = adapted(reader.checkpoint, pieces, steps=steps)
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, checkpoint.record, half=True)
-    typer.echo(f"{output}: fitted to {len(pieces)} pieces of {len(jobs)} videos; use it with --model {output}")
+    read = len(jobs) - len(problems)
+    typer.echo(f"{output}: fitted to {len(pieces)} pieces of {read} videos; use it with --model {output}")
+    if failures or problems:
+        raise typer.Exit(1)
 
 
 def bench_command(

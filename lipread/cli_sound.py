@@ -18,6 +18,7 @@ def sync_command(
 ) -> None:
     """Tell how early or late the sound of a video is against the lips, and how sure that is."""
     from lipread.errors import LipreadError
+    from lipread.files import printable
     from lipread.sync import sync_of
 
     reader, failed = load_reader(model, device), False
@@ -25,10 +26,10 @@ def sync_command(
         try:
             found = sync_of(reader, video)
         except LipreadError as error:
-            typer.echo(f"lipread: error: {error}", err=True)
+            typer.echo(printable(f"lipread: error: {error}"), err=True)
             failed = True
             continue
-        typer.echo(f"{video}: {found.sentence}")
+        typer.echo(f"{printable(str(video))}: {found.sentence}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -48,6 +49,7 @@ def noise_command(
 ) -> None:
     """Read clips whose words are known from the lips, the sound and both, among more and more noise."""
     from lipread.evaluate import read_manifest
+    from lipread.files import require_writable
     from lipread.in_noise import measure_in_noise, ratios_of
     from lipread.noise import KINDS
     from lipread.terminal import ClipDisplay, show_noise
@@ -59,13 +61,16 @@ def noise_command(
         from lipread.plots import new_figure
 
         new_figure()  # before the work starts
+        require_writable(plot, ".png")
     chosen = read_manifest(manifest, split=split, clips=clips, limit=limit)
     others = read_manifest(manifest, split="train", clips=clips) if kind == "babble" else []
     reader = load_reader(model, device)
     with ClipDisplay(len(chosen), quiet=quiet) as display:
-        found = measure_in_noise(reader, chosen, others, kind, ratios, finished=display.end_one)
-    show_noise(found, kind)
+        found = measure_in_noise(reader, chosen, others, kind, ratios, finished=display.read)
+    show_noise(found, kind, left_out=len(chosen) - found[0].clips)
     if plot is not None:
         from lipread.plots import write_noise_curve
 
         write_noise_curve(plot, found, kind)
+    if found[0].clips < len(chosen):
+        raise typer.Exit(1)

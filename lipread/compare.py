@@ -28,11 +28,12 @@ ORACLE_CANDIDATES = 10
 
 @dataclass(frozen=True)
 class Reading:
-    """What the network sees in one clip: log-probabilities (T, V) beside the true text."""
+    """What the network sees in one clip: log-probabilities (T, V) beside the true text; `problem`: why none."""
 
     clip: str
     reference: str
     log_probs: Array
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_clips(
             log_probs = reader.moving_log_probs(mouth_track(clip))
         except LipreadError as error:
             log_probs, problem = blanks(0, reader.alphabet.size), str(error)
-        readings.append(Reading(clip.clip, reader.alphabet.normalise(clip.text), log_probs))
+        readings.append(Reading(clip.clip, reader.alphabet.normalise(clip.text), log_probs, problem))
         if finished:
             finished(clip, problem)
     return readings

@@ -57,7 +57,7 @@ class EvalClip:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What was said in a clip and what was read; `problem` says why nothing could be."""
+    """What was said in a clip and what was read; `problem` says why nothing was, `failed` that it could not be."""
 
     clip: str
     speaker: str
@@ -67,6 +67,7 @@ class ClipResult:
     duration_s: float
     problem: str | None = None
     words: tuple[tuple[float, bool], ...] = ()  # confidence of each word that was read, and whether it is right
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def evaluate(
             duration_s=transcript.duration_s if transcript else 0.0,
             problem=problem,
             words=judged_words(transcript, reference) if transcript else (),
+            failed=transcript is None,
         )
         results.append(result)
         if finished:
@@ -204,6 +206,9 @@ def read_manifest(
     if not rows:
         known = ", ".join(sorted({row.get("split") or "" for row in _rows(manifest)}))
         raise DataError(f"{manifest}: no clip of split {split!r}; it has: {known or 'no clips at all'}")
+    twice = [name for name, count in Counter(row["clip"] for row in rows).items() if count > 1]
+    if twice:
+        raise DataError(f"{manifest}: clip {twice[0]} is listed twice; delete one of the lines")
     if to_choose and any(row.get("split") in REPORTED_SPLITS for row in rows):
         raise ConfigError(
             f"split {split!r}: clips of {' and '.join(REPORTED_SPLITS)} are for reporting, and figures on them mean "
@@ -230,7 +235,7 @@ def read_manifest(
 def _rows(manifest: Path) -> Iterator[dict[str, str]]:
     try:
         with open(manifest, encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file, delimiter="\t")
+            table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
             if missing:
                 raise DataError(

@@ -39,6 +39,19 @@ def written_whole(path: PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def require_writable(path: PathLike, suffix: str) -> None:
+    """Look before long work whether a file can be written there.
+
+    Raises: OutputError: it cannot, or its name has another suffix.
+    """
+    target = Path(path)
+    if target.suffix.lower() != suffix:
+        raise OutputError(f"{target} is no name for what is written there; give one that ends in {suffix}")
+    folder = next((each for each in target.absolute().parents if each.exists()), target.absolute().parent)
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{target} cannot be written; choose a file in a folder that you may write to")
+
+
 def part_owner(path: Path) -> int | None:
     """The process that writes, or wrote, a temporary file of `written_whole`; None where it is no such file."""
     match = re.fullmatch(rf"\.lipread-(\d+)-\d+{re.escape(PART_SUFFIX)}", path.name)

@@ -33,6 +33,8 @@ SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
 SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
 LEAST_FIT = 0.75  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
+LEAST_SURE = 0.28  # how surely sound with speech in it is read at least: tones 0, noise alone mostly below 0.27
+AS_ASKED = "as was asked for"
 PAUSE_DB = 8.0  # above the quietest of some seconds: still a pause
 SURE = 0.85  # probability of an offset, together with those beside it, that is taken as known
 
@@ -143,11 +145,16 @@ class Sync:
     likeness: Array = field(default_factory=lambda: np.zeros(2 * REACH_FRAMES + 1))
     surely: float = 0.0
 
-    def with_stretch(self, likeness: Array, frames: int, surely: float) -> Sync:
-        """The same after another stretch, of `likeness_of`."""
+    @classmethod
+    def of(cls, likeness: Array, frames: int, surely: float) -> Sync:
+        """Of one stretch, from `likeness_of` and `sureness`."""
+        return cls(SHARPNESS * frames * likeness, frames, frames * likeness, frames * surely)
+
+    def __add__(self, other: Sync) -> Sync:
+        """Of both stretches."""
         return Sync(
-            self.evidence + SHARPNESS * frames * likeness, self.frames + frames,
-            self.likeness + frames * likeness, self.surely + frames * surely,
+            self.evidence + other.evidence, self.frames + other.frames, self.likeness + other.likeness,
+            self.surely + other.surely,
         )
 
     @property
@@ -156,9 +163,15 @@ class Sync:
         return int(self.evidence.argmax()) - REACH_FRAMES if self.frames else 0
 
     @property
+    def at_the_edge(self) -> bool:
+        """Whether the likeliest offset is the last one that is looked at: the right one may lie beyond."""
+        return abs(self.offset_frames) == REACH_FRAMES
+
+    @property
     def certainty(self) -> float:
-        """Probability of this offset and those beside it, 0..1, if the sound belongs to the lips at all."""
-        if not self.frames:
+        """Probability of this offset and those beside it, 0..1, if the sound belongs to the lips at all; 0 at the
+        edge, where more is not known."""
+        if not self.frames or self.at_the_edge:
             return 0.0
         likely = np.exp(self.evidence - self.evidence.max())
         best = int(self.evidence.argmax())
@@ -182,13 +195,14 @@ class Ears:
         why: for "audio", why it is read from that.
     Attributes:
         sync: how late the sound is.
+        speechless: in how many stretches no speech was recognised in it.
     """
 
     def __init__(
-        self, network: LipNetwork, sound: SoundStream, modality: Modality, why: str = "as was asked for"
+        self, network: LipNetwork, sound: SoundStream, modality: Modality, why: str = AS_ASKED
     ) -> None:
         self.network, self.sound, self.modality, self.why = network, sound, modality, why
-        self.sync = Sync()
+        self.sync, self.speechless = Sync(), 0
 
     @property
     def still(self) -> Callable[[list[Look]], Array] | None:
@@ -200,14 +214,18 @@ class Ears:
         heard = self.sound.frames(first, first + frames)
         if self.modality == "audio":
             return hear(self.network, heard), Choice("audio", self.why)
-        if self.modality == "auto" and level(heard) < SILENT_LEVEL:
-            return lips, Choice("video", "the sound is silent here")
-        sound = hear(self.network, heard)
-        likeness, surely = self._compared(lips, sound, frames)
-        fit = Sync().with_stretch(likeness, frames, surely).fit
-        if self.modality == "auto" and fit < LEAST_FIT:  # somebody else's sound says nothing about this one's offset
-            return lips, Choice("video", f"the sound does not go with the lips (fit {fit:.2f})")
-        self.sync = self.sync.with_stretch(likeness, frames, surely)
+        sound: Streams = {}
+        against, here = "the sound is silent here", None
+        if level(heard) >= SILENT_LEVEL or self.modality == "both":
+            sound = hear(self.network, heard)
+        if level(heard) >= SILENT_LEVEL:
+            against, here = self._compared(lips, sound, frames)
+        if against and self.modality == "auto":  # somebody else's sound says nothing about this one's offset
+            return lips, Choice("video", against)
+        if here is None:
+            self.speechless += 1
+        else:
+            self.sync = self.sync + here
         late = self.sync.offset_frames if self.sync.certainty >= SURE else 0
         if late:
             sound = hear(self.network, self.sound.frames(first + late, first + late + frames))
@@ -216,14 +234,21 @@ class Ears:
         asked = self.why if self.modality == "both" else "the sound goes with the lips"
         return {**lips, **sound}, Choice("both", asked + moved)
 
-    def _compared(self, lips: Streams, sound: Streams, frames: int) -> tuple[Array, float]:
-        """How alike both are at each offset, (K,), and how surely the sound alone is read, 0..1."""
+    def _compared(self, lips: Streams, sound: Streams, frames: int) -> tuple[str, Sync | None]:
+        """What speaks against their belonging together, "" for nothing, and the comparison; None without speech."""
         import torch
 
         lengths = torch.tensor([frames], device=next(self.network.parameters()).device)
         seen, heard = (self.network.encode_streams(streams, lengths, frames) for streams in (lips, sound))
-        likeness = likeness_of(seen[SYNC_LAYER][0, 1:], heard[SYNC_LAYER][0, 1:])
-        return likeness, sureness(self.network, heard[-1])
+        surely = sureness(self.network, heard[-1])
+        if surely < LEAST_SURE:
+            return "no speech is recognised in the sound here", None
+        here = Sync.of(likeness_of(seen[SYNC_LAYER][0, 1:], heard[SYNC_LAYER][0, 1:]), frames, surely)
+        if here.fit < LEAST_FIT:
+            return f"the sound does not go with the lips (fit {here.fit:.2f})", here
+        if here.at_the_edge:
+            return f"the sound does not go with the lips within {REACH_FRAMES / FRAME_RATE_HZ} s", here
+        return "", here
 
 
 class WhoIsHeard:
@@ -255,9 +280,10 @@ class WhoIsHeard:
             alike = [likeness_of(each[1:], said[SYNC_LAYER][0, 1:]) for each in seen]
             cosines = [_cosines(each[1:], said[SYNC_LAYER][0, 1:]) for each in seen]
         best = max(range(len(alike)), key=lambda number: alike[number].max())
-        if Sync().with_stretch(alike[best], frames, surely).fit < LEAST_FIT:
+        there = Sync.of(alike[best], frames, surely)
+        if surely < LEAST_SURE or there.fit < LEAST_FIT or there.at_the_edge:
             return {}
-        late = int(alike[best].argmax()) - REACH_FRAMES
+        late = there.offset_frames
         return {
             identity: _around(each.diagonal(late).cpu().numpy(), frames, max(0, -late))
             for identity, each in zip(tracks, cosines, strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lipread.errors import ConfigError, NoSoundError
+from lipread.errors import ConfigError, DataError, LipreadError, NoSoundError
 from lipread.evaluate import EvalClip, mouth_track
 from lipread.hearing import Modality, SoundStream
 from lipread.metrics import Score, score
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WAYS: tuple[Modality, ...] = ("video", "audio", "both", "auto")
 CLEAN = "clean"
+MOST_DB = 100  # beyond it one of both is nothing
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class InNoise:
 
     snr_db: float
     scores: dict[Modality, Score]
+
+    @property
+    def clips(self) -> int:
+        """How many were read."""
+        return next(iter(self.scores.values())).clips
 
 
 def ratios_of(text: str) -> tuple[float, ...]:
@@ -40,9 +46,9 @@ def ratios_of(text: str) -> tuple[float, ...]:
             ratios.append(math.inf if part == CLEAN else float(part))
         except ValueError as error:
             raise ConfigError(f"snr {part!r} is no number of decibels; give a list such as -5,0,{CLEAN}") from error
-    if not ratios or any(math.isnan(each) for each in ratios):
-        raise ConfigError(f"snr {text!r} holds no ratio; give a list such as -5,0,{CLEAN}")
-    return tuple(ratios)
+    if not ratios or not all(abs(each) <= MOST_DB or each == math.inf for each in ratios):
+        raise ConfigError(f"snr {text!r}: give a list of -{MOST_DB} to {MOST_DB} decibels, such as -5,0,{CLEAN}")
+    return tuple(dict.fromkeys(ratios))
 
 
 def measure_in_noise(
@@ -52,7 +58,7 @@ def measure_in_noise(
     kind: Kind,
     ratios: Sequence[float],
     *,
-    finished: Callable[[], None] | None = None,
+    finished: Callable[[EvalClip, str | None], None] | None = None,
 ) -> list[InNoise]:
     """Read every clip in every way among every noise; faces are looked for only once.
 
@@ -62,15 +68,22 @@ def measure_in_noise(
         others: whose sound makes the babble; of each clip's own speaker nothing is taken.
         kind: of noise; the same for a clip at every ratio, made by its name.
         ratios: of sound to noise, decibels.
-        finished: is called after each clip.
-    Raises: NoSoundError: a clip has none. ConfigError: the model does not hear.
+        finished: is told each clip as it is done, and why it could not be read; it is then left out.
+    Raises: DataError: no clip could be read. ConfigError: the model does not hear.
     """
     if not reader.network.hears:
         raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only; noise makes no difference to it")
-    said = [reader.alphabet.normalise(clip.text) for clip in clips]
+    texts_of = {clip.clip: reader.alphabet.normalise(clip.text) for clip in clips}  # before the work starts
+    said: list[str] = []
     read: dict[float, dict[Modality, list[str]]] = {ratio: {way: [] for way in WAYS} for ratio in ratios}
     for clip in clips:
-        track, sound = mouth_track(clip), sound_of(clip)
+        try:
+            track, sound = mouth_track(clip), sound_of(clip)
+        except LipreadError as error:
+            if finished:
+                finished(clip, str(error))
+            continue
+        said.append(texts_of[clip.clip])
         rng = np.random.default_rng(zlib.crc32(clip.clip.encode()))
         strangers = [other for other in others if other.speaker != clip.speaker]
         noise = make_noise(kind, len(sound), rng, _voices(strangers) if strangers else None)
@@ -83,7 +96,9 @@ def measure_in_noise(
             for way in ("both", "auto"):
                 texts[way].append(reader.read_track(track, sound=SoundStream([heard]), modality=way).text)
         if finished:
-            finished()
+            finished(clip, None)
+    if not said:
+        raise DataError("none of the clips could be read; choose clips with a face and with sound")
     return [InNoise(ratio, {way: score(said, read[ratio][way]) for way in WAYS}) for ratio in ratios]
 
 

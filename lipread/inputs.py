@@ -117,7 +117,7 @@ def _found_at(given: Path, whole: bool, failures: list[Failure]) -> Iterator[tup
     if pattern and not videos:
         failures.append(Failure(str(given), f"{given}: no video matches this pattern; check it, and quote it"))
     elif is_folder and not videos:
-        failures.append(Failure(str(given), f"{given}: the folder holds no video; give one with mp4, mov, ..."))
+        failures.append(Failure(str(given), f"{given}: the folder holds no video; give one, or name sound files"))
     elif not is_there and not pattern:
         failures.append(Failure(str(given), f"{given}: there is no such file or folder; check the path"))
 

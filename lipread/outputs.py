@@ -107,7 +107,7 @@ class JsonWriter(TranscriptWriter):
 
 
 class ChangesWriter(TranscriptWriter):
-    """One line per utterance, in which the search's changes to what the lips say are marked."""
+    """One line per utterance, in which the search's changes to what the network says are marked."""
 
     suffix = "changes"
 

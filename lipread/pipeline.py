@@ -21,7 +21,7 @@ from lipread.decoding.search import Search
 from lipread.devices import choose_device
 from lipread.errors import ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
-from lipread.hearing import Ears, Modality, SoundStream, WhoIsHeard, check_modality, looks_at_sound
+from lipread.hearing import AS_ASKED, SURE, Ears, Modality, SoundStream, WhoIsHeard, check_modality, looks_at_sound
 from lipread.piece_reader import PieceReader, blanks
 from lipread.pieces import Pieces
 from lipread.reading import Reading, Seen
@@ -125,7 +125,7 @@ class LipReader:
             if whose not in readings:
                 label = f"Speaker {len(readings) + 1}" if speaker == "all" else None
                 ears = Ears(self.network, sound, modality) if sound else None
-                readings[whose] = self.reading(clock, speaker=label, ears=ears)
+                readings[whose] = self.reading(clock, speaker=label, ears=ears, why=self._why_lips_alone(modality))
             yield from readings[whose].push(look)
         for reading in readings.values():
             yield from reading.end()
@@ -133,19 +133,29 @@ class LipReader:
             progress("network", 1.0)
         if modality == "auto" and sound and not seen.present.any():  # so nothing was listened to yet
             warnings[:0] = watch.warnings
-            return (yield from self._listened(path, sound, clock, warnings, "no face is seen"))
+            heard_only = yield from self._listened(path, sound, clock, warnings, "no face is seen")
+            return replace(heard_only, heard_alone=False)
+        if sound and not sound.ended_before(len(seen.present) + FRAME_RATE_HZ):
+            warnings.append("The sound goes on after the picture's end; that part is read with modality audio only.")
         transcript = self._transcript(list(readings.values()), seen, clock)
         told = watch.warnings + transcript.warnings + tuple(warnings)
         return replace(transcript, warnings=told, source=os.fspath(path))
 
     def reading(
-        self, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None
+        self, clock: Clock, *, speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None,
+        why: str = "",
     ) -> Reading:
         """What reads one person. Arguments as `Reading`."""
         return Reading(
             self._pieces, self.search, clock, temperature=self.checkpoint.temperature, speaker=speaker, start_s=start_s,
-            ears=ears,
+            ears=ears, why=why,
         )
+
+    def _why_lips_alone(self, modality: Modality) -> str:
+        """Where nothing is listened to."""
+        if not self.network.hears:
+            return "the model does not hear"
+        return AS_ASKED if modality == "video" else "there is no sound"
 
     def _sound(
         self, path: PathLike, modality: Modality, given: SoundStream | None, warnings: list[str]
@@ -179,7 +189,7 @@ class LipReader:
         return WhoIsHeard(self.network, sound) if reads and sound and sound.any else None
 
     def _listened(
-        self, path: PathLike, sound: SoundStream, clock: Clock, warnings: list[str], why: str = "as was asked for"
+        self, path: PathLike, sound: SoundStream, clock: Clock, warnings: list[str], why: str = AS_ASKED
     ) -> Generator[Segment, None, Transcript]:
         """Read from sound alone; `warnings` grow while it is read."""
         reading, seen = self.reading(clock, ears=Ears(self.network, sound, "audio", why)), Seen()
@@ -201,7 +211,7 @@ class LipReader:
         """
         self._check_modality(modality)
         ears = Ears(self.network, sound, modality) if sound and self.network.hears else None
-        reading = self.reading(clock or Clock(), start_s=track.start_s, ears=ears)
+        reading = self.reading(clock or Clock(), start_s=track.start_s, ears=ears, why=self._why_lips_alone(modality))
         seen = Seen(start_s=track.start_s)
         for look in looks_at(track):
             seen.add(look)
@@ -254,14 +264,15 @@ class LipReader:
             reason=reason,
             model=self.checkpoint.name,
             search=self.search.name,
+            heard_alone=heard_alone,
             sound_late_s=_lateness(readings),
             stage_s=dict(clock.seconds),
         )
 
 
 def _lateness(readings: list[Reading]) -> float | None:
-    """How late the sound is by the reading that knows it best, seconds; None where none compared it with lips."""
-    compared = [one.ears.sync for one in readings if one.ears and one.ears.sync.frames]
+    """How late the sound is by the reading that knows it best, seconds; None where it is not known."""
+    compared = [one.ears.sync for one in readings if one.ears and one.ears.sync.certainty >= SURE]
     best = max(compared, key=lambda sync: sync.frames, default=None)
     return None if best is None else best.offset_frames / FRAME_RATE_HZ
 

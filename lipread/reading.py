@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lipread.watch import Clock
 
 CHOICES_KEPT = 20  # of the last pieces: segments begin in one of them
-LIPS_ALONE = Choice("video", "")
 
 
 class Reading:
@@ -43,18 +42,19 @@ class Reading:
         speaker: a label for the segments.
         start_s: time of frame 0, seconds.
         ears: listen to the sound as well, or to nothing else; None reads lips alone.
+        why: where lips alone are read, why.
     """
 
     def __init__(
         self, reader: PieceReader, search: Search, clock: Clock, *, temperature: float = 1.0,
-        speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None,
+        speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None, why: str = "",
     ) -> None:
         self.clock, self.segments, self.utterances = clock, list[Segment](), list[Utterance]()
         self.problem: str | None = None
         self._reader, self._search, self._temperature = reader, search, temperature
         self._speaker, self._start_s = speaker, start_s
         self.ears = ears
-        self._choices = [(0, LIPS_ALONE)]  # what the pieces from each frame on were read from, the last ones
+        self._choices = [(0, Choice("video", why))]  # what the pieces from each frame on were read from, the last ones
         self._pieces = Pieces(ears.still if ears else None)
         self._waiting: list[Piece] = []
         self._listener: Listener | None = None
@@ -120,7 +120,7 @@ class Reading:
     def _explained(self, segment: Segment) -> Segment:
         """With what the piece was read from in which it begins."""
         frame = round((segment.start_s - self._start_s) * FRAME_RATE_HZ)
-        choice = next((choice for first, choice in reversed(self._choices) if first <= frame), LIPS_ALONE)
+        choice = next((choice for first, choice in reversed(self._choices) if first <= frame), self._choices[0][1])
         return replace(segment, modality=choice.modality, why=choice.why)
 
 

@@ -62,11 +62,15 @@ class RunRecord:
         self.lines: dict[str, dict[str, Any]] = {}  # key of the input -> what was said of it last
         if not read_only:
             self._open()
-        with contextlib.suppress(FileNotFoundError):
+        try:
             content = self.path.read_bytes()
-            self._read(content)
-            if content and not content.endswith(b"\n") and self._file is not None:
-                os.write(self._file, b"\n")  # what a killed run left unfinished stays alone on its line
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        self._read(content)
+        if content and not content.endswith(b"\n") and self._file is not None:
+            os.write(self._file, b"\n")  # what a killed run left unfinished stays alone on its line
 
     def __enter__(self) -> Self:
         return self
@@ -85,9 +89,7 @@ class RunRecord:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written ({error.strerror or error}); choose another output folder"
-            ) from error
+            raise _cannot_write(self.path, error) from error
         if fcntl is None:
             return
         try:
@@ -178,3 +180,7 @@ def option_identity(value: Any) -> Any:
         state = FileState.of(value) if Path(value).is_file() else None
         return os.fspath(value) + (f" ({state.size} bytes, {state.mtime_ns})" if state else "")
     return value
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written ({error.strerror or error}); choose another output folder")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lipread.errors import ConfigError, NoFaceError, NoSoundError
 from lipread.files import PathLike
-from lipread.hearing import LEAST_FIT, SURE, Ears, SoundStream
+from lipread.hearing import LEAST_FIT, REACH_FRAMES, SURE, Ears, SoundStream
 from lipread.values import FRAME_RATE_HZ
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Offset:
         """For people."""
         if self.fit < LEAST_FIT:
             return f"the sound does not go with the lips (fit {self.fit:.2f}, {LEAST_FIT} or more is wanted)"
+        if abs(self.late_s) == REACH_FRAMES / FRAME_RATE_HZ:
+            return f"unsure: the sound is {_way(self.late_s)} by {abs(self.late_s):.2f} s or more, too far to compare"
         if self.certainty < SURE:
             return f"unsure: {_lateness(self.late_s)} with a certainty of {self.certainty:.0%}"
         return f"{_lateness(self.late_s)} (certainty {self.certainty:.0%}, fit {self.fit:.2f})"
@@ -44,7 +46,11 @@ class Offset:
 def _lateness(late_s: float) -> str:
     if not late_s:
         return "sound and lips are in step, offset 0.00 s"
-    return f"the sound is {'late' if late_s > 0 else 'early'} by {abs(late_s):.2f} s, offset {late_s:+.2f} s"
+    return f"the sound is {_way(late_s)} by {abs(late_s):.2f} s, offset {late_s:+.2f} s"
+
+
+def _way(late_s: float) -> str:
+    return "late" if late_s > 0 else "early"
 
 
 def sync_of(reader: LipReader, path: PathLike) -> Offset:
@@ -62,7 +68,10 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
     watch = Watch(path, max_faces=reader.max_faces, agreement=reader.agreement(sound))
     if not sound.any:
         raise NoSoundError(f"{name} has no sound that can be decoded, so there is nothing to compare the lips with")
-    offset = sync_of_looks(reader, watch, sound)
+    try:
+        offset = sync_of_looks(reader, watch, sound)
+    except NoSoundError as error:
+        raise NoSoundError(f"{name}: {error}") from error
     if not watch.faces:
         raise NoFaceError(f"{name}: no face was found, so there are no lips to compare the sound with")
     if offset is None:
@@ -71,7 +80,10 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
 
 
 def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) -> Offset | None:
-    """The same for one person who is looked at; None where their lips hardly move."""
+    """The same for one person who is looked at; None where their lips hardly move.
+
+    Raises: NoSoundError: no speech is recognised in the sound.
+    """
     from lipread.watch import Clock
 
     ears = Ears(reader.network, sound, "both")
@@ -81,6 +93,8 @@ def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) 
             pass
     for _ in reading.end():
         pass
+    if not ears.sync.frames and ears.speechless:
+        raise NoSoundError("no speech is recognised in the sound, so there is nothing to compare the lips with")
     if not ears.sync.frames:
         return None
     return Offset(ears.sync.offset_frames / FRAME_RATE_HZ, ears.sync.certainty, ears.sync.fit)

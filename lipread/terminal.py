@@ -131,7 +131,7 @@ class ClipDisplay(_Display):
             err.print(f"{clip.clip}: {problem}", markup=False)
 
 
-def show_noise(found: Sequence[InNoise], kind: str) -> None:
+def show_noise(found: Sequence[InNoise], kind: str, *, left_out: int = 0) -> None:
     """Word error rates with intervals: a row for each ratio, a column for each way to read."""
     ways = list(found[0].scores)
     table = Table("SNR dB", *ways, title=f"word error rates in percent among {kind} noise, 95 % intervals")
@@ -142,6 +142,8 @@ def show_noise(found: Sequence[InNoise], kind: str) -> None:
         ]
         table.add_row("clean" if math.isinf(each.snr_db) else f"{each.snr_db:g}", *cells)
     out.print(table)
+    if left_out:
+        out.print(f"{left_out} clips could not be read and are left out")
 
 
 def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
@@ -150,7 +152,7 @@ def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
     for warning in transcript.warnings:
         _say(f"lipread: warning: {transcript.source}: {warning}", err)
     if transcript.changed:
-        _say(f"  lips alone: {transcript.raw_text}")
+        _say(f"  without search: {transcript.raw_text}")
     if words and transcript.words:
         out.print(word_table(transcript))
     if words and any(len(each.nbest) > 1 for each in transcript.utterances):
@@ -169,7 +171,7 @@ def word_table(transcript: Transcript) -> Table:
 
 def candidate_table(transcript: Transcript) -> Table:
     """The candidates of every utterance with the parts of their scores, natural logarithms."""
-    table = Table("from s", "candidate", "score", "lips", "language model", "posterior")
+    table = Table("from s", "candidate", "score", "network", "language model", "posterior")
     for column in table.columns[2:]:
         column.justify = "right"
     for utterance in transcript.utterances:

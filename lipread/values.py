@@ -110,7 +110,7 @@ class Segment:
         confidence: mean of the words', 0..1.
         speaker: a label where several people are read.
         modality: what it was read from: video, audio or both.
-        why: why it was read from that; empty where nothing else was there or asked for.
+        why: why it was read from that.
     """
 
     start_s: float
@@ -129,7 +129,7 @@ class Hypothesis:
 
     Attributes:
         score: what candidates are ordered by.
-        acoustic_score: of the lips alone.
+        acoustic_score: of the network alone, of what it saw and heard.
         lm_score: of the language model, without its weight; 0 without one.
         posterior: probability against all texts that the search admits, 0..1; None where that is not known.
         next_score: that it follows the utterance before, without its weight; 0 where that took no part.
@@ -150,9 +150,9 @@ class Utterance:
     Attributes:
         start_s, end_s: seconds.
         text: what was chosen.
-        raw_text: what the lips alone say, without lexicon, grammar or language model.
+        raw_text: what the network alone says, without lexicon, grammar or language model.
         nbest: candidates of the search, best first, each with the parts of its score; the first is `text`.
-        without_lm: the candidate that fits the lips best, whatever a language model says; None where there is no model.
+        without_lm: the candidate that the network likes best, without the language model; None where there is none.
         speaker: a label where several people are read.
     """
 
@@ -166,12 +166,12 @@ class Utterance:
 
     @property
     def changed(self) -> bool:
-        """Whether the search made something else of it than the lips alone say."""
+        """Whether the search made something else of it than the network alone says."""
         return self.text != self.raw_text
 
     @property
     def changed_by_lm(self) -> bool:
-        """Whether the language model preferred another candidate than the lips do."""
+        """Whether the language model preferred another candidate than the network does."""
         return self.without_lm is not None and self.text != self.without_lm
 
 
@@ -191,7 +191,8 @@ class Transcript:
         source: the file name as it was given.
         model: name of the checkpoint.
         search: how the text was found: "greedy", or decoder, grammar and language model by name.
-        sound_late_s: how late the sound is against the lips, seconds, below 0 early; None where they were not compared.
+        heard_alone: whether it was read without looking: a face is then not missed.
+        sound_late_s: how late the sound is against the lips, seconds, below 0 early; None where it is not known.
         stage_s: seconds spent per stage ("video", "landmarks", "mouth", "network", "decoding").
     """
 
@@ -206,6 +207,7 @@ class Transcript:
     source: str = ""
     model: str = ""
     search: str = "greedy"
+    heard_alone: bool = False
     sound_late_s: float | None = None
     stage_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -221,12 +223,12 @@ class Transcript:
 
     @property
     def raw_text(self) -> str:
-        """What the lips alone say, without lexicon, grammar or language model."""
+        """What the network alone says, without lexicon, grammar or language model."""
         return " ".join(each.raw_text for each in self.utterances if each.raw_text)
 
     @property
     def changed(self) -> bool:
-        """Whether the search made something else of it than the lips alone say."""
+        """Whether the search made something else of it than the network alone says."""
         return any(each.changed for each in self.utterances)
 
     @property

@@ -142,14 +142,31 @@ def test_the_command_writes_a_model_that_reads(tmp_path: Path, speech: media.Arr
     model = tiny_checkpoint(tmp_path)
     before = load_checkpoint(model)
     done = run("adapt", tmp_path / "in", "-o", tmp_path / "mine.safetensors", "--model", model)
-    assert done.returncode == 0, done.stderr
-    assert "fitted to 1 pieces of 2 videos" in done.stdout
+    assert done.returncode == 1, done.stderr  # for b.mp4; the model is written all the same
+    assert "fitted to 1 pieces of 1 videos" in done.stdout
     assert "b.mp4" in done.stderr
     after = load_checkpoint(tmp_path / "mine.safetensors")
     assert after.record["adapted"]["pieces"] == 1
     assert any("running_mean" in key for key in moved(before, after))
     again = run("transcribe", tmp_path / "in" / "a.mp4", "-o", tmp_path, "--model", tmp_path / "mine.safetensors")
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("a.mp4", (), "a.mp4 is no name for what is written there; give one that ends in .safetensors"),
+        ("mine.safetensors", ("--speaker", "all"), "a model is fitted to one person"),
+        ("a.mp4/mine.safetensors", (), "choose a file in a folder that you may write to"),
+    ],
+)
+def test_nothing_is_overwritten_and_no_work_is_done_in_vain(
+    tmp_path: Path, name: str, options: tuple[str, ...], said: str
+) -> None:
+    video = media.touch(tmp_path / "a.mp4", "not looked at")
+    done = run("adapt", video, "-o", tmp_path / name, *options)
+    assert done.returncode != 0 and said in done.stderr and one_line(done.stderr)
+    assert video.read_text() == "not looked at" and [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_nothing_to_adapt_to_is_one_sentence(tmp_path: Path) -> None:

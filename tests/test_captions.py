@@ -76,6 +76,15 @@ def test_silent_video_with_odd_size(tmp_path: Path) -> None:
         assert len(list(frames)) == 10
 
 
+def test_sound_alone_gets_a_black_picture(tmp_path: Path) -> None:
+    source = media.write_sound(tmp_path / "talk.wav", media.tone(300, 2.0, 16_000), rate_hz=16_000, codec="pcm_s16le")
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    with read_frames(tmp_path / "out.mp4") as frames:
+        images = [frame.image for frame in frames]
+    assert len(images) == 50 and images[0].max() < 20
+    assert yellow(images[12]) > 0 and images[17].max() > 200
+
+
 def test_refusals_leave_nothing(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("not a video")
     with pytest.raises(VideoError, match=r"notes\.mp4"):

@@ -326,16 +326,23 @@ def test_a_full_disk_leaves_the_old_checkpoint(saved: Path, request: pytest.Fixt
 
 
 def test_an_interrupted_save_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_state: object, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half of it")
+    def interrupted(path: Path, _content: bytes) -> None:
+        with open(path, "wb") as file:
+            file.write(b"half of it")
         raise KeyboardInterrupt
 
     before = saved.read_bytes()
-    monkeypatch.setattr("lipread.checkpoint.save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(saved, tiny_network(), ENGLISH, {})
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_others_may_read_it_where_they_may_read_files(saved: Path) -> None:
+    plain = saved.with_name("plain.txt")
+    plain.write_text("x")
+    assert saved.stat().st_mode == plain.stat().st_mode
 
 
 def test_the_network_may_be_training_and_stays_so(tmp_path: Path) -> None:

@@ -83,6 +83,11 @@ def test_bad_manifests_are_named(corpus: Path) -> None:
     (corpus / "manifest.tsv").write_text("clip\tspeaker\ttext\na\ts1\n")
     with pytest.raises(DataError, match="line 2 is incomplete"):
         read_manifest(corpus)
+    (corpus / "manifest.tsv").write_text("clip\tspeaker\ttext\ns1_a\ts1\tbin\ns1_a\ts1\tbin\n")
+    with pytest.raises(DataError, match="clip s1_a is listed twice"):
+        read_manifest(corpus)
+    (corpus / "manifest.tsv").write_text('clip\tspeaker\ttext\ns1_a\ts1\t"bin\ns1_b\ts1\tred"\n')
+    assert [clip.text for clip in read_manifest(corpus)] == ['"bin', 'red"']  # no quote joins lines
     (corpus / "manifest.tsv").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(DataError, match="cannot be read as a manifest"):
         read_manifest(corpus)
@@ -113,6 +118,7 @@ def test_a_clip_that_cannot_be_read_counts_as_read_empty(corpus: Path) -> None:
     assert result.score.wer == pytest.approx(0.5)
     assert result.clips[1].problem is not None
     assert "is not a video" in result.clips[1].problem
+    assert [each.failed for each in result.clips] == [False, True]
     assert result.duration_s == 3.0
 
 

@@ -91,19 +91,20 @@ def test_the_offset_is_found(late: int) -> None:
 def test_evidence_of_stretches_adds_up() -> None:
     sync = Sync()
     assert (sync.offset_frames, sync.certainty, sync.fit) == (0, 0.0, 0.0)
-    one = sync.with_stretch(alike(4, 0.05), 75, 0.8)
+    one = sync + Sync.of(alike(4, 0.05), 75, 0.8)
     several = one
     for _ in range(3):
-        several = several.with_stretch(alike(4, 0.05), 75, 0.8)
+        several = several + Sync.of(alike(4, 0.05), 75, 0.8)
     assert one.offset_frames == several.offset_frames == 4
     assert one.certainty < 0.5 < 0.95 < several.certainty
     assert one.fit == pytest.approx(several.fit) == pytest.approx(0.05 / 0.8)
 
 
 def test_certainty_is_the_share_of_three_offsets() -> None:
-    flat = Sync().with_stretch(np.zeros(2 * REACH_FRAMES + 1), 10, 1.0)
-    assert flat.certainty == pytest.approx(2 / 31)  # the first offset has one neighbour
-    assert Sync().with_stretch(alike(-3, 1.0), 75, 1.0).certainty == pytest.approx(1.0)
+    flat = Sync.of(alike(-REACH_FRAMES + 1, 1e-9), 10, 1.0)
+    assert flat.certainty == pytest.approx(3 / 31)
+    assert Sync.of(alike(REACH_FRAMES, 1.0), 75, 1.0).certainty == 0.0  # the right offset may lie beyond
+    assert Sync.of(alike(-3, 1.0), 75, 1.0).certainty == pytest.approx(1.0)
 
 
 class Agreeing:
@@ -162,6 +163,27 @@ def test_silent_sound_is_not_listened_to() -> None:
     silent = SoundStream([np.full(100 * SAMPLES_PER_FRAME, 1e-4, np.float32)])
     streams, choice = Ears(network, silent, "auto").streams(LIPS, 0, 20)
     assert streams is LIPS and choice == type(choice)("video", "the sound is silent here")
+
+
+def test_sound_without_speech_is_not_listened_to() -> None:
+    network: Any = Agreeing(late=2)
+    network.ctc = lambda states: torch.tensor([0.9, 0.1]).log().expand(1, states.shape[1], 2)  # hardly anything is read
+    ears = Ears(network, loud(100), "auto")
+    streams, choice = ears.streams(LIPS, 0, 20)
+    assert streams is LIPS and choice == type(choice)("video", "no speech is recognised in the sound here")
+    asked = Ears(network, loud(100), "both")
+    assert asked.streams(LIPS, 0, 20)[1] == type(choice)("both", "as was asked for")
+    assert (asked.sync.frames, asked.speechless) == (0, 1)
+
+
+def test_an_offset_at_the_edge_is_not_known() -> None:
+    network: Any = Agreeing(late=REACH_FRAMES)
+    ears = Ears(network, loud(200), "auto")
+    streams, choice = ears.streams(LIPS, 40, 60)
+    assert streams is LIPS and choice.why == "the sound does not go with the lips within 0.6 s"
+    asked = Ears(network, loud(200), "both")
+    assert asked.streams(LIPS, 40, 60)[1].why == "as was asked for"  # and the sound is not moved
+    assert asked.sync.certainty == 0.0
 
 
 class TwoPeople(Agreeing):

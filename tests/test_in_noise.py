@@ -11,7 +11,7 @@ import pytest
 
 from lipread import in_noise
 from lipread.alphabet import Alphabet
-from lipread.errors import ConfigError
+from lipread.errors import ConfigError, DataError, NoSoundError
 from lipread.evaluate import EvalClip
 from lipread.in_noise import measure_in_noise, ratios_of
 from lipread.terminal import show_noise
@@ -69,6 +69,26 @@ def test_each_way_at_each_ratio(clips: list[EvalClip], capsys: pytest.CaptureFix
     assert "100.0" in shown and "clean" in shown and "-5" in shown
 
 
+def test_clips_that_cannot_be_read_are_named_and_left_out(
+    clips: list[EvalClip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sound_of(clip: EvalClip) -> Any:
+        if clip.clip == "c1":
+            raise NoSoundError("c1.mp4 has no sound")
+        return CLEAN
+
+    monkeypatch.setattr(in_noise, "sound_of", sound_of)
+    reader: Any = Listening()
+    told: list[tuple[str, str | None]] = []
+    found = measure_in_noise(
+        reader, clips, [], "white", [math.inf], finished=lambda clip, problem: told.append((clip.clip, problem))
+    )
+    assert told == [("c0", None), ("c1", "c1.mp4 has no sound"), ("c2", None)]
+    assert found[0].clips == 2
+    with pytest.raises(DataError, match="none of the clips could be read"):
+        measure_in_noise(reader, clips[1:2], [], "white", [math.inf])
+
+
 def test_a_model_that_does_not_hear_is_refused(clips: list[EvalClip]) -> None:
     deaf: Any = Listening(hears=False)
     deaf.checkpoint = type("Checkpoint", (), {"name": "lips"})()
@@ -78,7 +98,8 @@ def test_a_model_that_does_not_hear_is_refused(clips: list[EvalClip]) -> None:
 
 def test_ratios() -> None:
     assert ratios_of(" -10, 0,clean,") == (-10.0, 0.0, math.inf)
-    for wrong in ("", "loud", "0,nan"):
+    assert ratios_of("5,5.0,clean,clean") == (5.0, math.inf)
+    for wrong in ("", "loud", "0,nan", "-inf", "1e9"):
         with pytest.raises(ConfigError, match="snr"):
             ratios_of(wrong)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 import media
 from lipread.alphabet import Alphabet
 from lipread.audio import read_audio_blocks
+from lipread.batch import nobody_there
 from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lipread.config import PRESETS
 from lipread.errors import CheckpointError, ConfigError, NoFaceError, NoPictureError, NoSoundError, VideoError
 from lipread.hearing import SoundStream
 from lipread.model.network import LipNetwork
+from lipread.noise import make_noise
 from lipread.pipeline import LipReader, load_model, watch_mouth
 from lipread.turns import looks_at
 from lipread.values import Array, MouthTrack
@@ -275,7 +278,7 @@ def test_lips_alone_are_what_a_network_that_hears_makes_of_them(hearing: LipRead
 def test_both_and_why(hearing: LipReader, with_sound: Path) -> None:
     said = hearing.transcribe(with_sound, modality="both")
     assert {(each.modality, each.why[:16]) for each in said.segments} == {("both", "as was asked for")}
-    assert said.modality == "both" and said.sound_late_s is not None
+    assert said.modality == "both" and said.sound_late_s is None  # how late noise is, nobody knows
 
 
 def test_of_two_who_talk_at_once_the_one_is_read_whose_sound_it_is(grid_dir: Path, tmp_path: Path) -> None:
@@ -326,6 +329,30 @@ def test_silent_sound_is_left_out(hearing: LipReader, tmp_path: Path, grid_dir: 
     assert hearing.transcribe(silent, modality="audio").reason == "no word was recognised in the sound"
 
 
+@pytest.mark.parametrize("kind", ["tone", "white", "speech-shaped"])
+def test_sound_without_speech_is_left_out(tmp_path: Path, grid_dir: Path, kind: Any) -> None:
+    """A real clip with other sound in place of its own, read by the shipped model."""
+    made = media.tone(440, 3.0, 16_000) if kind == "tone" else 0.05 * make_noise(
+        kind, 48_000, np.random.default_rng(3)
+    )[None].astype(np.float32)
+    film = media.write_video(tmp_path / "film.mp4", media.frames_of(grid_dir, "s1_bbaf2n"), sound=made)
+    reader = load_model("small", "cpu")
+    said = reader.transcribe(film)
+    assert {(each.modality, each.why) for each in said.segments} == {
+        ("video", "no speech is recognised in the sound here")
+    }
+    assert said.text == reader.transcribe(film, modality="video").text and said.sound_late_s is None
+
+
+def test_silence_alone_is_empty_and_no_failure(hearing: LipReader, tmp_path: Path) -> None:
+    quiet = media.write_sound(tmp_path / "a.wav", np.zeros((1, 32_000), np.float32), rate_hz=16_000, codec="pcm_s16le")
+    assert not nobody_there(hearing.transcribe(quiet)) and not hearing.transcribe(quiet).text
+    grey = [np.full((96, 96, 3), 90, np.uint8)] * 25
+    faceless = media.write_video(tmp_path / "grey.mp4", grey, sound=np.zeros((1, 16_000), np.float32))
+    assert nobody_there(hearing.transcribe(faceless))  # a face was looked for
+    assert not nobody_there(hearing.transcribe(faceless, modality="audio"))
+
+
 def test_sound_that_cannot_be_had(hearing: LipReader, tmp_path: Path, grid_dir: Path) -> None:
     mute = media.write_video(tmp_path / "mute.mp4", media.frames_of(grid_dir, "s1_bbaf2n")[20:45])
     for modality in ("audio", "both"):
@@ -334,6 +361,8 @@ def test_sound_that_cannot_be_had(hearing: LipReader, tmp_path: Path, grid_dir: 
         with pytest.raises(ConfigError, match="'teller' reads lips only"):
             teller().transcribe(mute, modality=modality)
     assert hearing.transcribe(mute).text == hearing.transcribe(mute, modality="video").text
+    for modality, why in (("auto", "there is no sound"), ("video", "as was asked for")):
+        assert {each.why for each in hearing.transcribe(mute, modality=modality).segments} == {why}
     with pytest.raises(ConfigError, match="modality 'lips' is not known"):
         hearing.transcribe(mute, modality="lips")  # type: ignore[arg-type]
 
@@ -353,3 +382,4 @@ def test_sound_of_any_kind_and_length(
     )
     said = hearing.transcribe(film, modality="both")
     assert said.duration_s == pytest.approx(1.0, abs=0.05) and said.modality in ("both", "")
+    assert any("goes on after the picture" in warning for warning in said.warnings) == (seconds > 2)

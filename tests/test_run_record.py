@@ -109,6 +109,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"lipread-run\.jsonl cannot be written"):
         RunRecord(tmp_path / "file" / "out")
+    for read_only in (False, True):
+        with pytest.raises(OutputError, match="choose another output folder"):
+            RunRecord(tmp_path / "file", read_only=read_only)
+    (tmp_path / "out" / "lipread-run.jsonl").mkdir(parents=True)
+    for read_only in (False, True):
+        with pytest.raises(OutputError, match="choose another output folder"):
+            RunRecord(tmp_path / "out", read_only=read_only)
 
 
 def test_only_parts_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:

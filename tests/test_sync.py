@@ -33,6 +33,7 @@ def hearing() -> LipReader:
         (Offset(0.2, 0.95, 1.0), "late by 0.20 s, offset +0.20 s"),
         (Offset(-0.48, 0.95, 1.0), "early by 0.48 s, offset -0.48 s"),
         (Offset(0.2, 0.4, 1.0), "unsure: the sound is late by 0.20 s"),
+        (Offset(-0.6, 0.0, 1.0), "unsure: the sound is early by 0.60 s or more"),
         (Offset(0.2, 0.99, LEAST_FIT / 2), "does not go with the lips"),
     ],
 )
@@ -50,12 +51,14 @@ def test_what_cannot_be_compared(tmp_path: Path, grid_dir: Path) -> None:
     faceless = media.write_video(tmp_path / "grey.mp4", [np.full((96, 96, 3), 90, np.uint8)] * 25, sound=tone)
     with pytest.raises(NoFaceError, match=r"grey\.mp4: no face was found"):
         sync_of(reader, faceless)
+    quiet = media.write_video(tmp_path / "quiet.mp4", pictures, sound=0 * tone)
+    with pytest.raises(NoSoundError, match=r"quiet\.mp4: no speech is recognised"):
+        sync_of(load_model("small", "cpu"), quiet)
 
 
 def test_the_command_goes_on_after_a_bad_file(
-    tmp_path: Path, grid_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, grid_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lipread.cli_sound.load_reader", lambda *_: hearing())
     text = media.touch(tmp_path / "notes.mp4", "hello")
     clip = grid_dir / "clips" / "s1_bbaf2n.mp4"
     assert main(["sync", str(text), str(clip)]) == 1

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lipread.errors import NoSoundError
 from lipread.evaluate import EvalClip, mouth_track
 from lipread.hearing import LEAST_FIT, SoundStream
 from lipread.in_noise import sound_of
@@ -48,7 +49,10 @@ def measure(reader: LipReader, clips: list[EvalClip], _: argparse.Namespace) -> 
 
 def offset_of(reader: LipReader, track: MouthTrack, sound: Array) -> tuple[int, float]:
     """How late the sound is, frames, and its fit; far off where nothing is known."""
-    found = sync_of_looks(reader, looks_at(track), SoundStream([sound]))
+    try:
+        found = sync_of_looks(reader, looks_at(track), SoundStream([sound]))
+    except NoSoundError:
+        found = None
     return (99, 0.0) if found is None else (round(found.late_s * FRAME_RATE_HZ), found.fit)
 
 

@@ -14,7 +14,7 @@ from lipread.values import Hypothesis
 
 @dataclass(frozen=True)
 class Rescorer:
-    """Adds what a language model thinks of each candidate to what the lips say.
+    """Adds what a language model thinks of each candidate to what the network says.
 
     The new score is acoustic + weight x LM + word_score x words + next_weight x "follows the sentence before".
 

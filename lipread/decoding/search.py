@@ -65,7 +65,7 @@ class Search:
         self.rescore = rescore
 
     def utterances(self, log_probs: Array, *, start_s: float = 0.0) -> tuple[Utterance, ...]:
-        """Search every stretch between pauses; where the lips say nothing, no search makes words up.
+        """Search every stretch between pauses; where the network says nothing, no search makes words up.
 
         Args:
             log_probs: natural-log probabilities, float, shape (T, V).
@@ -208,7 +208,7 @@ class _Part:
 
 
 def _without_lm(candidates: Sequence[Hypothesis]) -> str | None:
-    """The text that fits the lips best; None where no language model took part."""
+    """The text that the network likes best; None where no language model took part."""
     if not any(each.lm_score for each in candidates):
         return None
     return max(candidates, key=lambda each: each.acoustic_score).text
