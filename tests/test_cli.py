@@ -71,6 +71,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["transcribe", "gone.mp4"], 1, "gone.mp4: there is no such file"),
         (["evaluate"], 2, "either a manifest or --drawn"),
         (["evaluate", "gone.tsv"], 1, "gone.tsv: cannot be read"),
+        (["evaluate", "gone.tsv", "--json", "out.txt"], 1, "give one that ends in .json"),
+        (["evaluate", "gone.tsv", "--modality", "lips"], 2, "modality 'lips' is not known"),
+        (["compare", "gone.tsv", "--splits", "", "--drawn", "0"], 2, "nothing to read"),
+        (["calibrate", "gone.tsv", "-o", "talk.mp4"], 1, "give one that ends in .safetensors"),
+        (["noise", "gone.tsv", "--snr=-inf"], 2, "-100 to 100 decibels"),
         (["crop", "gone.mp4"], 1, "gone.mp4"),
     ],
 )
