@@ -204,7 +204,7 @@ class WorkerPool(Generic[Job, Result]):
         self._workers.remove(worker)
         worker.pipe.close()
         worker.process.join()
-        yield worker.job, TookTooLong(f"it was given up after {took_s:.3g} s")
+        yield worker.job, TookTooLong(f"it was given up after {took_s:.1f} s")
 
 
 _NO_JOB: Any = object()

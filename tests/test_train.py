@@ -297,8 +297,8 @@ def test_a_damaged_crop_film_found_by_a_worker_is_one_sentence(tmp_path: Path) -
     code, out, err = finish(start(*tiny(data, tmp_path / "run", steps=2, workers=1, drop_pixels=0), cwd=tmp_path))
     assert code == 1
     assert not out
-    ours = [line for line in err.splitlines() if "OpenCV" not in line and "moov" not in line]
-    assert ours == [f"train.py: error: {data}/crops/anna_train0.mp4: not a film of 96x96 mouth crops; prepare it again"]
+    wanted = f"train.py: error: {data}/crops/anna_train0.mp4: not a film of 96x96 mouth crops; prepare it again\n"
+    assert err.count(wanted) == err.count("error: /") == 1 and "Traceback" not in err  # FFmpeg may write around it
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_hang_is_ended_at_its_limit_and_costs_itself_only() -> None:
         results = dict(pool.run(["a", "hang", "b", "c"], lambda job, message: heard.append((job, message))))
         assert (results["a"], results["b"], results["c"]) == ("A", "B", "C")
         assert isinstance(results["hang"], TookTooLong)
-        assert str(results["hang"]) == "it was given up after 1 s"
+        assert str(results["hang"]) in ("it was given up after 0.5 s", "it was given up after 0.6 s")
         assert ("hang", "began hang") in heard
         assert dict(pool.run(["d"])) == {"d": "D"}  # the pool goes on
 
