@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lipread.config import PRESETS, FrontendConfig
-from lipread.model.frontend import BasicBlock, PixelFrontend
+from lipread.model.frontend import BasicBlock, PixelFrontend, Stem
 from lipread.model.masks import valid_frames
 from networks import TINY, clips_of, padded, stirred
 
@@ -25,7 +26,7 @@ def stem_input(frontend: PixelFrontend, crops: Tensor, valid: Tensor) -> Tensor:
     handle = frontend.stem.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
     frontend(crops, valid)
     handle.remove()
-    return caught[0][:, 0]
+    return caught[0]
 
 
 def test_real_frames_come_out_in_order() -> None:
@@ -123,7 +124,25 @@ def test_sizes_on_the_way() -> None:
     frontend(*(padded(clips_of(3))[0], torch.ones(1, 3, dtype=torch.bool)))
     for handle in handles:
         handle.remove()
-    assert shapes == [(1, 4, 3, 32, 32), (3, 4, 16, 16), (3, 8, 8, 8), (3, 16, 4, 4), (3, 32, 2, 2)]
+    assert shapes == [(3, 4, 32, 32), (3, 4, 16, 16), (3, 8, 8, 8), (3, 16, 4, 4), (3, 32, 2, 2)]
+
+
+def test_the_stem_is_a_convolution_in_three_dimensions() -> None:
+    torch.manual_seed(0)
+    stem = Stem(6)
+    x = torch.randn(2, 5, 20, 24, requires_grad=True)
+    valid = valid_frames(torch.tensor([5, 3]), 5)
+    shown = x * valid[..., None, None]
+    wanted = F.conv3d(shown[:, None], stem.weight, None, (1, 2, 2), (2, 3, 3)).transpose(1, 2)[valid]
+    got = stem(shown, valid)
+    assert torch.allclose(got, wanted, atol=1e-5)
+    probe = torch.randn_like(wanted)
+    for ours, theirs in zip(
+        torch.autograd.grad((got * probe).sum(), [stem.weight, x], retain_graph=True),
+        torch.autograd.grad((wanted * probe).sum(), [stem.weight, x]),
+        strict=True,
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 def test_no_clips_and_clips_of_no_frames() -> None:

@@ -228,7 +228,7 @@ def test_hooks_catch_activations() -> None:
     out = read(network, *padded(clips_of(5, 3)), "both")
     assert {name: tuple(caught[name].shape) for name in names} == {
         "frontend": (8, 32),  # 5 + 3 real frames
-        "frontend.stem": (2, 4, 5, 16, 16),
+        "frontend.stem": (8, 4, 16, 16),
         "frontend.trunk.3": (8, 32, 1, 1),
         "geometry": (2, 5, 16),
         "fusion": (2, 5, 32),
