@@ -15,7 +15,6 @@ import torch
 from lipread.alphabet import Alphabet
 from lipread.config import PRESETS, AugmentConfig, TrainConfig
 from lipread.errors import ConfigError, DataError
-from lipread.training import dataset
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip, load_clips
 from lipread.training.dataset import Pool, TrainingBatches
@@ -248,18 +247,8 @@ def test_folders_may_use_the_same_names(tmp_path: Path) -> None:
     two = prepare(tmp_path / "two", speakers=("a",), splits=("train",), clips=1, points_only=0, seed=2)
     clips = load_clips(one) + load_clips(two)
     some = batches(clips)
-    first, second = (some._crops(clip) for clip in clips)
+    first, second = (some.decoded.crops(clip) for clip in clips)
     assert not np.array_equal(first, second)
-    assert some._crops(clips[0]) is first  # kept
-
-
-def test_the_memory_for_crops_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = [clip for clip in training(folder) if clip.crops_path]
-    monkeypatch.setattr(dataset, "CACHE_BYTES", 2 * 38 * 96 * 96 * 2 + 100)
-    some = batches(clips, workers=2)  # each worker has half
-    for clip in clips:
-        assert np.array_equal(some._crops(clip), some._crops(clip))
-    assert len(some._cache) == 2
 
 
 def test_long_clips_at_slow_speed_fit_the_network(folder: Path) -> None:

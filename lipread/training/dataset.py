@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -18,15 +17,14 @@ from torch.utils.data import Dataset
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
 from lipread.errors import ConfigError, DataError
-from lipread.mouth import read_crops
 from lipread.training.augment import augment, random_speed
 from lipread.training.batches import Batch, Example, collate
-from lipread.training.clips import Clip, read_sound
+from lipread.training.clips import Clip
 from lipread.training.compose import Composer
+from lipread.training.decoded import Decoded
 from lipread.training.word_clips import Cutter, part_of
 from lipread.values import Array
 
-CACHE_BYTES = 6_000_000_000  # decoded crops kept by all workers of a process together
 SPEAKER_WEIGHT = 0.75  # 1: every clip as often as another; 0: every speaker
 
 
@@ -79,14 +77,12 @@ class TrainingBatches(Dataset[Batch]):
         max_frames = config.network_config.encoder.max_position_embeddings - 1
         self._hears = "sound" in config.network_config.streams
         self._voices = [clip for clip in clips if clip.sound_path] if self._hears else []
-        self._sounds: dict[Path, Array] = {}
+        self.decoded = Decoded(clips, sound=self._hears)
         self.composer = Composer(
-            clips, self._crops, max_frames=max_frames, listen=self._sound if self._hears else None
+            clips, self.decoded.crops, max_frames=max_frames, listen=self.decoded.sound if self._hears else None
         )
         self._cutter = Cutter(clips, config) if classes else None
         self._max_frames = max_frames
-        self._cache: dict[Path, Array] = {}
-        self._cached_bytes = 0
         if not (self.real or self.drawn or self.points):
             raise DataError("the prepared folders hold no clip of the split `train`; prepare some, or check --data")
         self._pairs = config.batch_pixels // 2 if config.consistency else 0
@@ -159,8 +155,8 @@ class TrainingBatches(Dataset[Batch]):
 
     def _whole(self, clip: Clip, *, pixels: bool) -> Example:
         """A clip as it is."""
-        crops = self._crops(clip) if pixels and clip.crops_path else None
-        sound = self._sound(clip) if self._hears and clip.sound_path else None
+        crops = self.decoded.crops(clip) if pixels and clip.crops_path else None
+        sound = self.decoded.sound(clip) if self._hears and clip.sound_path else None
         return Example(clip.name, clip.text, crops, clip.displacements, clip.words, sound=sound)
 
     def _other_voices(self, clip: Clip) -> Callable[[np.random.Generator], Array] | None:
@@ -171,29 +167,6 @@ class TrainingBatches(Dataset[Batch]):
         def draw(rng: np.random.Generator) -> Array:
             while (voice := self._voices[rng.integers(len(self._voices))]).speaker == clip.speaker:
                 continue
-            return self._sound(voice)
+            return self.decoded.sound(voice)
 
         return draw
-
-    def _sound(self, clip: Clip) -> Array:
-        """Decoded sound of a clip, kept in memory (0.2 MB each)."""
-        assert clip.sound_path is not None
-        if clip.sound_path not in self._sounds:
-            self._sounds[clip.sound_path] = read_sound(clip)
-        return self._sounds[clip.sound_path]
-
-    def _crops(self, clip: Clip) -> Array:
-        """Decoded crops of a clip, kept in memory while there is room."""
-        assert clip.crops_path is not None
-        kept = self._cache.get(clip.crops_path)
-        if kept is not None:
-            return kept
-        crops = read_crops(clip.crops_path)
-        if len(crops) != clip.frames:
-            raise DataError(
-                f"{clip.crops_path}: {len(crops)} frames, the manifest says {clip.frames}; prepare that clip again"
-            )
-        if self._cached_bytes + crops.nbytes <= CACHE_BYTES // max(1, self.config.workers):
-            self._cache[clip.crops_path] = crops
-            self._cached_bytes += crops.nbytes
-        return crops

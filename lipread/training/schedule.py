@@ -32,11 +32,11 @@ class WeightAverage:
         """Take in the network's present weights."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
-        for key, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.state[key].lerp_(value, 1 - decay)
-            else:
-                self.state[key].copy_(value)
+        now = network.state_dict()
+        moving = [key for key, value in now.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.state[key] for key in moving], [now[key] for key in moving], 1 - decay)
+        for key in now.keys() - set(moving):
+            self.state[key].copy_(now[key])
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """For checkpoints."""
