@@ -45,7 +45,7 @@ class Stem(nn.Conv3d):
     def __init__(self, channels: int) -> None:
         super().__init__(1, channels, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:  # type: ignore[override]
         """Pictures that are zero where bool (B, T) is not, (B, T, H, W) -> real frames in order, (N, C, H/2, W/2)."""
         frames, seen = x.shape[1], self.kernel_size[0]
         around = F.pad(x, (0, 0, 0, 0, seen // 2, seen // 2))  # (B, T + 4, H, W)
