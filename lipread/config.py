@@ -49,8 +49,8 @@ class AudioConfig(Config):
     """Audio front-end: log-mel bands through convolutions."""
 
     bands: int = Field(80, ge=8)
-    width: int = Field(96, ge=4)
-    layers: int = Field(2, ge=0)  # temporal convolutions at the rate of the video
+    width: int = Field(128, ge=4)
+    layers: int = Field(3, ge=0)  # temporal convolutions at the rate of the video
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
@@ -60,7 +60,7 @@ class EncoderConfig(Config):
     hidden_size: int = Field(256, ge=4)
     num_hidden_layers: int = Field(5, ge=1)
     num_attention_heads: int = Field(4, ge=1)
-    intermediate_size: int = Field(1024, ge=4)
+    intermediate_size: int = Field(944, ge=4)  # with these sizes, half precision and sound, a file is 16 MB
     hidden_dropout_prob: float = Field(0.1, ge=0, lt=1)
     attention_probs_dropout_prob: float = Field(0.1, ge=0, lt=1)
     max_position_embeddings: int = Field(256, ge=2)

@@ -77,6 +77,7 @@ class TrainingBatches(Dataset[Batch]):
         max_frames = config.network_config.encoder.max_position_embeddings - 1
         self._hears = "sound" in config.network_config.streams
         self._voices = [clip for clip in clips if clip.sound_path] if self._hears else []
+        self._speakers = {voice.speaker for voice in self._voices}
         self.decoded = Decoded(clips, sound=self._hears)
         self.composer = Composer(
             clips, self.decoded.crops, max_frames=max_frames, listen=self.decoded.sound if self._hears else None
@@ -161,7 +162,7 @@ class TrainingBatches(Dataset[Batch]):
 
     def _other_voices(self, clip: Clip) -> Callable[[np.random.Generator], Array] | None:
         """What gives the sound of clips of other speakers, one at a time; None where there are none."""
-        if not any(voice.speaker != clip.speaker for voice in self._voices):
+        if not self._speakers - {clip.speaker}:
             return None
 
         def draw(rng: np.random.Generator) -> Array:

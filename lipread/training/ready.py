@@ -103,7 +103,7 @@ def in_steps(batches: TrainingBatches, first: int, workers: int) -> Iterator[lis
     loader = DataLoader(
         _Errors(batches), batch_size=None, sampler=range(first, len(batches)), num_workers=workers,
         prefetch_factor=4 if workers else None, persistent_workers=bool(workers),
-        multiprocessing_context="fork" if workers else None,
+        multiprocessing_context="fork" if workers else None, pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # it draws a number when it starts, which must not come out of ours
     )
     group: list[Batch] = []
