@@ -216,6 +216,7 @@ class TrainConfig(Config):
     symbols_in_words: bool = True  # CTC may put a word's symbol only where the word is said
     shape_loss: float = Field(1.0, ge=0)  # weight of telling the lip points from the pixels
     pixel_word_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss of the pixels alone
+    middle_ctc: float = Field(0.0, ge=0)  # weight of the CTC loss of the encoder's middle layer (arXiv:2102.03216)
     consistency: float = Field(0.0, ge=0)  # weight of the agreement of two views; above 0, clips with pixels come twice
     frontend_steps: int = Field(0, ge=0)  # first steps, in which the pixel front-end learns alone, from these two
     drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
@@ -254,11 +255,11 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _options_of_sentences(self) -> TrainConfig:
-        if self.task != "sentences" and self.consistency:
-            raise ValueError(
-                f"consistency={self.consistency} is for task='sentences', whose CTC it helps, not for {self.task!r}; "
-                "leave it out"
-            )
+        for name in ("consistency", "middle_ctc"):
+            if self.task != "sentences" and (weight := getattr(self, name)):
+                raise ValueError(
+                    f"{name}={weight} is for task='sentences', whose CTC it helps, not for {self.task!r}; leave it out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -213,12 +213,19 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
 
 def _text_losses(state: State, states: list[Tensor], batch: Batch, config: TrainConfig) -> Tensor:
     """CTC loss per symbol, (B,)."""
+    words = state.word_of_symbol.to(batch.lengths.device)
+
+    def text_loss(log_probs: Tensor) -> Tensor:
+        if config.symbols_in_words:
+            log_probs = kept_in_words(log_probs, batch.frame_labels, words)
+        return ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
+
     log_probs = state.network.ctc(states[-1][:, 1:])
-    agree = consistency_loss(log_probs, batch.lengths, batch.twin) if config.consistency else None
-    if config.symbols_in_words:
-        log_probs = kept_in_words(log_probs, batch.frame_labels, state.word_of_symbol.to(log_probs.device))
-    losses = ctc_loss(log_probs, batch.lengths, batch.targets, batch.target_lengths)
-    if agree is not None:
+    losses = text_loss(log_probs)
+    if config.middle_ctc:
+        losses = losses + config.middle_ctc * text_loss(state.network.ctc(states[len(states) // 2][:, 1:]))
+    if config.consistency:
+        agree = consistency_loss(log_probs, batch.lengths, batch.twin)
         losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
     return losses
 
