@@ -10,18 +10,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from lipread.config import AugmentConfig
 from lipread.noise import KINDS, Samples, make_noise, mixed
 from lipread.training.batches import Example, WordSpan
+from lipread.training.pixels import Change
 from lipread.values import SAMPLES_PER_FRAME, Array
 
 # Lip points that change places in a mirror: corners, and the inner lips' side points (values.LIP_POINTS).
 MIRRORED = [1, 0, 2, 3, 4, 6, 5, 8, 7]
 FRAMES_PER_MASK = 25
 FRAMES_PER_STUTTER = 8
+SHARP_FRAMES = 0.2  # so near to a frame, it is shown unblended
+BLURS_PX = (0.4, 1.6)  # least and largest standard deviation
+QUALITIES = (10, 60)  # of JPEG
 WARP_KNOTS = 4  # of the displacement field, along each side
 SPARE_FRAMES = 4  # beside what CTC needs for the text
 BABBLE_SHARE = 0.5  # of the noises
@@ -42,36 +45,37 @@ def augment(
         max_frames: longest example that may come out, frames.
         speed: to play it at; None: a random one.
         voices: gives the sound of other people's clips, for babble.
-    Returns: a new example; its length may differ (speed), its text does not.
+    Returns: a new example; its length may differ (speed), its text does not. What happens to its crops is drawn, and
+        done later (`Batch.shown`).
     """
     if not use_pixels or example.crops is None:
         example = replace(example, crops=None)
     if speed is None:
         speed = random_speed(rng, config)
+    place = np.arange(len(example.points), dtype=np.float64)
     if speed != 1:
-        example = change_speed(example, speed, max_frames=max_frames)
+        example, place = change_speed(example, speed, max_frames=max_frames)
     if rng.random() < config.stutter:
-        example = stutter(example, rng)
+        example, place = stutter(example, place, rng)
     flip = bool(rng.random() < config.flip)
-    crops = example.crops
-    if crops is not None:
-        crops = change_light(move_crops(crops, rng, config, side_px, flip=flip), rng, config)
-        if rng.random() < config.cut_out:
-            cut_out(crops, rng)
     shape = mirror_points(example.points) if flip else example.points.copy()
     points = change_points(example.points, rng, config, flip=flip)
+    hidden = np.zeros(len(points), bool)
     for start, end in time_masks(len(points), rng, config.time_mask_frames):
-        if crops is not None:
-            crops[start:end] = int(crops.mean())
+        if example.crops is not None:
+            hidden[start:end] = True
             shape[start:end] = np.nan
             if rng.random() < 0.5:
                 continue
         points[start:end] = np.nan
+    change = None
+    if example.crops is not None:
+        change = change_pixels(place, hidden, example.crops.shape[-1], rng, config, side_px, flip=flip)
     sound = example.sound
     if sound is not None:
         sound = change_sound(sound, rng, config, voices)
-    use_points = use_points or (crops is None and sound is None)
-    return replace(example, crops=crops, points=points, shape=shape, sound=sound, use_points=use_points)
+    use_points = use_points or (example.crops is None and sound is None)
+    return replace(example, change=change, points=points, shape=shape, sound=sound, use_points=use_points)
 
 
 def random_speed(rng: np.random.Generator, config: AugmentConfig) -> float:
@@ -79,8 +83,11 @@ def random_speed(rng: np.random.Generator, config: AugmentConfig) -> float:
     return 1 + float(rng.uniform(-config.speed, config.speed)) if config.speed else 1.0
 
 
-def change_speed(example: Example, factor: float, *, max_frames: int | None = None) -> Example:
-    """Play faster (factor > 1) or slower, frames blended; never shorter than the text needs, or slower than fits."""
+def change_speed(example: Example, factor: float, *, max_frames: int | None = None) -> tuple[Example, Array]:
+    """Play faster (factor > 1) or slower; never shorter than the text needs, or slower than fits.
+
+    Returns: the example with crops as they were, and where in them each of its frames lies now, (T,).
+    """
     frames = len(example.points)
     needed = frames_for_text(example.text) + SPARE_FRAMES
     count = max(round(frames / factor), min(frames, needed), 1)
@@ -89,34 +96,29 @@ def change_speed(example: Example, factor: float, *, max_frames: int | None = No
     place = np.linspace(0, frames - 1, count)
     low = np.floor(place).astype(int)
     high = np.ceil(place).astype(int)
-    share = (place - low).astype(np.float32)
-    points = example.points[low] * (1 - share)[:, None, None] + example.points[high] * share[:, None, None]
-    crops = example.crops
-    if crops is not None:
-        crops = np.stack([
-            crops[i] if s < 0.2 else crops[j] if s > 0.8 else cv2.addWeighted(crops[i], 1 - s, crops[j], s, 0)
-            for i, j, s in zip(low, high, share.tolist(), strict=True)
-        ])
+    share = (place - low).astype(np.float32)[:, None, None]
+    points = example.points[low] * (1 - share) + example.points[high] * share
     sound = example.sound
     if sound is not None:  # higher or lower, too, as another voice would be
-        place = np.linspace(0, len(sound) - 1, count * SAMPLES_PER_FRAME)
-        sound = np.interp(place, np.arange(len(sound)), sound).astype(np.float32)
+        at = np.linspace(0, len(sound) - 1, count * SAMPLES_PER_FRAME)
+        sound = np.interp(at, np.arange(len(sound)), sound).astype(np.float32)
     ratio = count / frames
     words = []
     for word in example.words:
         start = min(round(word.start * ratio), count - 1)
         words.append(WordSpan(start, max(start + 1, round(word.end * ratio)), word.text))
-    return replace(example, points=points.astype(np.float32), crops=crops, words=tuple(words), sound=sound)
+    near = np.abs(place - np.round(place)) < SHARP_FRAMES
+    place[near] = np.round(place[near])
+    return replace(example, points=points.astype(np.float32), words=tuple(words), sound=sound), place
 
 
-def stutter(example: Example, rng: np.random.Generator) -> Example:
+def stutter(example: Example, place: Array, rng: np.random.Generator) -> tuple[Example, Array]:
     """A camera that loses frames: up to one in `FRAMES_PER_STUTTER` shows the frame before it once more."""
     frames = len(example.points)
-    place = np.arange(frames)
+    shown = np.arange(frames)
     lost = rng.integers(1, max(frames, 2), int(rng.integers(1, 1 + max(1, frames // FRAMES_PER_STUTTER))))
-    place[lost[lost < frames]] -= 1
-    crops = None if example.crops is None else example.crops[place]
-    return replace(example, points=example.points[place], crops=crops)
+    shown[lost[lost < frames]] -= 1
+    return replace(example, points=example.points[shown]), place[shown]
 
 
 def frames_for_text(text: str) -> int:
@@ -124,74 +126,59 @@ def frames_for_text(text: str) -> int:
     return len(text) + sum(a == b for a, b in pairwise(text))
 
 
-def move_crops(crops: Array, rng: np.random.Generator, config: AugmentConfig, side_px: int, *, flip: bool) -> Array:
-    """One random move for the whole clip, and the random crop; (T, S, S).
+def change_pixels(
+    place: Array, hidden: Array, composed_px: int, rng: np.random.Generator, config: AugmentConfig, side_px: int,
+    *, flip: bool,
+) -> Change:
+    """Draw what happens to the pixels of a clip.
 
-    A similarity (shift, size, rotation, mirror), a little stretched, and with `warp_px` a smooth field of displacements
-    on top: the same lips on another face.
+    One move for the whole clip: a similarity (shift, size, rotation, mirror), a little stretched, within which the crop
+    is taken at random, and with `warp_px` a smooth field of displacements on top: the same lips on another face. Then
+    gamma, contrast, brightness and a light from one side; blur, grain and a codec's blocks; a hidden rectangle.
+
+    Args:
+        place: where in the composed frames each frame lies, (T,).
+        hidden: frames that show nothing, (T,) bool.
+        composed_px, side_px: sides of the crops before and after, pixels.
     """
-    side = crops.shape[-1]
-    reach = (side - side_px) / 2 + config.shift_px
+    reach = (composed_px - side_px) / 2 + config.shift_px
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
     scale = 1 + rng.uniform(-config.scale, config.scale)
     stretch = 1 + rng.uniform(-config.scale, config.scale) / 2
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    turn = turn @ np.diag([-stretch if flip else stretch, 1 / stretch])
-    centre = np.full(2, (side - 1) / 2) + rng.uniform(-reach, reach, 2)
-    offset = np.full(2, (side_px - 1) / 2) - turn @ centre
-    matrix = np.concatenate([turn, offset[:, None]], axis=1)
-    if not config.warp_px:
-        size = (side_px, side_px)
-        return np.stack([
-            cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for crop in crops
-        ])
-    knots = rng.normal(0, config.warp_px, (WARP_KNOTS, WARP_KNOTS, 2)).astype(np.float32)
-    there = np.stack(np.meshgrid(np.arange(side_px), np.arange(side_px)), axis=-1)  # (S, S, 2) x, y of each new pixel
-    back = cv2.invertAffineTransform(matrix)
-    there = there @ back[:, :2].T + back[:, 2] + cv2.resize(knots, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
-    place, share = cv2.convertMaps(there.astype(np.float32), None, cv2.CV_16SC2)  # type: ignore[call-overload]
-    return np.stack([cv2.remap(c, place, share, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for c in crops])
+    turn_back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
+    back = np.diag([-1 / stretch if flip else 1 / stretch, stretch]) @ turn_back
+    centre = np.full(2, (composed_px - 1) / 2) + rng.uniform(-reach, reach, 2)
+    offset = centre - back @ np.full(2, (side_px - 1) / 2)
+    light, bent = config.light, 0.0
+    curve = np.linspace(0, 1, 256) ** np.exp(rng.uniform(-light, light))
+    curve = (curve - 0.45) * np.exp(rng.uniform(-light, light)) + 0.45
+    curve = (curve + rng.uniform(-0.3, 0.3) * light).clip(0, 1)
+    direction = rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.5:
+        bent = rng.uniform(0, 0.6) * light
+    hole = np.zeros(7, np.int64)
+    if rng.random() < config.cut_out:
+        hole = draw_hole(len(place), side_px, rng)
+    return Change(
+        place=place,
+        back=np.concatenate([back, offset[:, None]], axis=1),
+        knots=rng.normal(0, config.warp_px, (WARP_KNOTS, WARP_KNOTS, 2)),
+        curve=np.round(curve * 255),
+        shade=bent * np.array([np.cos(direction), np.sin(direction)]),
+        blur_px=rng.uniform(*BLURS_PX) if rng.random() < config.blur else 0.0,
+        grain=rng.uniform(0, config.noise) if rng.random() < 0.5 else 0.0,
+        quality=int(rng.integers(*QUALITIES)) if rng.random() < config.compress else 0,
+        hole=hole,
+        hidden=hidden,
+    )
 
 
-def change_light(crops: Array, rng: np.random.Generator, config: AugmentConfig) -> Array:
-    """Gamma, contrast, brightness and a light from one side, then blur, grain and a codec's blocks; (T, S, S) uint8."""
-    grey = np.linspace(0, 1, 256)
-    curve = grey ** np.exp(rng.uniform(-config.light, config.light))
-    curve = (curve - 0.45) * np.exp(rng.uniform(-config.light, config.light)) + 0.45
-    curve = (curve + rng.uniform(-0.3, 0.3) * config.light).clip(0, 1)
-    changed = cv2.LUT(crops.reshape(-1, crops.shape[-1]), (curve * 255).astype(np.uint8))
-    crops = np.asarray(changed).reshape(crops.shape)
-    if config.light and rng.random() < 0.5:
-        ramp = np.linspace(-1, 1, crops.shape[-1], dtype=np.float32)
-        direction = rng.uniform(0, 2 * np.pi)
-        strength = rng.uniform(0, 0.6) * config.light
-        shade = 1 + strength * (np.cos(direction) * ramp[None] + np.sin(direction) * ramp[:, None])
-        shade = shade.astype(np.float32)
-        crops = np.stack([cv2.multiply(c, shade, dtype=cv2.CV_8U) for c in crops])
-    if rng.random() < config.blur:
-        sigma = rng.uniform(0.4, 1.6)
-        crops = np.stack([cv2.GaussianBlur(c, (0, 0), sigma) for c in crops])
-    if config.noise and rng.random() < 0.5:
-        grain = rng.normal(0, rng.uniform(0, config.noise), (4, *crops.shape[1:])).astype(np.float32)
-        turns = rng.integers(0, 4 * crops.shape[-1], len(crops))
-        crops = np.stack([
-            cv2.add(crop, np.roll(grain[turn % 4], int(turn), axis=1), dtype=cv2.CV_8U)
-            for crop, turn in zip(crops, turns, strict=True)
-        ])
-    if rng.random() < config.compress:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 60))]
-        crops = np.stack([cv2.imdecode(cv2.imencode(".jpg", c, quality)[1], cv2.IMREAD_GRAYSCALE) for c in crops])
-    return crops
-
-
-def cut_out(crops: Array, rng: np.random.Generator) -> None:
-    """Hide a rectangle behind plain grey for some time, in place; (T, S, S)."""
-    frames, side = crops.shape[:2]
-    height, width = rng.integers(side // 8, side // 3, 2)
-    top, left = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+def draw_hole(frames: int, side_px: int, rng: np.random.Generator) -> Array:
+    """A rectangle to hide behind plain grey for some time, as `Change.hole`."""
+    height, width = rng.integers(side_px // 8, side_px // 3, 2)
+    top, left = rng.integers(0, side_px - height + 1), rng.integers(0, side_px - width + 1)
     first, last = np.sort(rng.integers(0, frames + 1, 2))
-    crops[first:last, top : top + height, left : left + width] = rng.integers(0, 256)
+    return np.array([first, last, top, top + height, left, left + width, rng.integers(0, 256)])
 
 
 def mirror_points(points: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipread.training.pixels import Change, RawPixels, shown
 from lipread.values import SAMPLES_PER_FRAME, Array
 
 UNSAID = ""  # the text of a WordSpan that holds a part of a word only, so that its word is not in the sentence
@@ -41,6 +42,7 @@ class Example:
     frame_labels: Array | None = None  # (T,) word numbers, 0 silence, -100 not counted
     pair: int | None = None  # number of a pair of views of one sentence, of equal length
     sound: Array | None = None  # (N,) float32 at 16 kHz; None where sound is not used
+    change: Change | None = None  # what is still to happen to the crops, which are then larger and of other frames
 
     def with_targets(self, targets: Sequence[int], frame_labels: Array) -> Example:
         """The same with what is to be learned."""
@@ -65,6 +67,7 @@ class Batch:
     twin: Tensor  # (B,) row of the other view of the same sentence; its own row where there is none
     sound: Tensor | None  # float32 (B, N); None where no clip has sound
     use_sound: Tensor  # bool (B,)
+    raw: RawPixels | None = None  # crops that are still to be changed, in place of `crops`
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -80,7 +83,16 @@ class Batch:
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, **changed)
+        return replace(self, **changed, raw=self.raw and self.raw.each(change))
+
+    def shown(self, side_px: int) -> Batch:
+        """The same with the changes of its pixels done, on the device where it is."""
+        if self.raw is None:
+            return self
+        frames = shown(self.raw, side_px)  # (M, S, S)
+        crops = frames.new_zeros(len(self.lengths), self.points.shape[1], side_px, side_px)
+        crops[self.raw.rows[self.raw.owner], self.raw.time] = frames
+        return replace(self, crops=crops, raw=None)
 
 
 def collate(examples: Sequence[Example], side_px: int) -> Batch:
@@ -91,7 +103,10 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
     shape = points.copy()
     labels = np.full((len(examples), frames), -100, np.int64)
     has_pixels = [example.crops is not None for example in examples]
-    crops = np.zeros((len(examples), frames, side_px, side_px), np.uint8) if any(has_pixels) else None
+    later = [row for row, example in enumerate(examples) if example.crops is not None and example.change is not None]
+    crops = None
+    if any(has_pixels) and not later:
+        crops = np.zeros((len(examples), frames, side_px, side_px), np.uint8)
     has_sound = [example.sound is not None for example in examples]
     sound = np.zeros((len(examples), frames * SAMPLES_PER_FRAME), np.float32) if any(has_sound) else None
     for row, example in enumerate(examples):
@@ -118,7 +133,13 @@ def collate(examples: Sequence[Example], side_px: int) -> Batch:
         twin=torch.tensor(_twins([example.pair for example in examples])),
         sound=None if sound is None else torch.from_numpy(sound),
         use_sound=torch.tensor(has_sound),
+        raw=_raw([examples[row] for row in later], later) if later else None,
     )
+
+
+def _raw(examples: Sequence[Example], rows: Sequence[int]) -> RawPixels:
+    crops = [example.crops for example in examples if example.crops is not None]
+    return RawPixels.of(crops, [example.change for example in examples if example.change is not None], rows)
 
 
 def _twins(pairs: Sequence[int | None]) -> list[int]:

@@ -154,7 +154,8 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     clips = distributed.sum_over_processes(torch.tensor(float(sum(len(b.names) for b in batches)), device=device))
     total = torch.zeros((), device=device)
     for batch in batches:
-        losses = clip_losses(state, batch.to(device), config)
+        batch = batch.to(device).shown(network.config.frontend.crop_side_px)
+        losses = clip_losses(state, batch, config)
         if not bool(torch.isfinite(losses).all()):
             bad = [name for name, fine in zip(batch.names, torch.isfinite(losses).tolist(), strict=True) if not fine]
             raise TrainingError(_not_finite("loss", state, bad, config))
