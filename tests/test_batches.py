@@ -82,3 +82,14 @@ def test_every_tensor_moves(crops: bool) -> None:
             assert after.shape == before.shape
         else:
             assert after == before
+
+
+def test_padding_is_of_no_clip() -> None:
+    batch = collate(EXAMPLES, 8)
+    padded = batch.padded(4)
+    assert padded.crops is not None and batch.crops is not None
+    assert padded.points.shape[1] == padded.shape.shape[1] == padded.frame_labels.shape[1] == padded.crops.shape[1] == 8
+    assert torch.equal(padded.crops[:, :5], batch.crops) and not padded.crops[:, 5:].any()
+    assert torch.equal(padded.points[:, :5].nan_to_num(9), batch.points.nan_to_num(9))
+    assert padded.points[:, 5:].isnan().all() and (padded.frame_labels[:, 5:] == -100).all()
+    assert torch.equal(padded.lengths, batch.lengths)

@@ -134,7 +134,7 @@ def test_the_stem_is_a_convolution_in_three_dimensions() -> None:
     valid = valid_frames(torch.tensor([5, 3]), 5)
     shown = x * valid[..., None, None]
     wanted = F.conv3d(shown[:, None], stem.weight, None, (1, 2, 2), (2, 3, 3)).transpose(1, 2)[valid]
-    got = stem(shown, valid)
+    got = stem(shown, *valid.nonzero(as_tuple=True))
     assert torch.allclose(got, wanted, atol=1e-5)
     probe = torch.randn_like(wanted)
     for ours, theirs in zip(

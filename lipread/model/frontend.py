@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from lipread.config import FrontendConfig
 from lipread.model.norm import BatchNorm
 
+# In training on a GPU, frames come in multiples of this: cuDNN plans every convolution anew for every size, which took
+# five times as long as the convolutions (docs/training-log.md, run 23).
+FRAMES_AT_ONCE = 512
 GREY_MEAN, GREY_STD = 0.421, 0.165  # of mouth crops in 0..1, the field's constants
 
 
@@ -39,17 +42,17 @@ class BasicBlock(nn.Module):
 class Stem(nn.Conv3d):
     """The 5 x 7 x 7 convolution, computed as a Conv2d over five neighbouring frames as channels.
 
-    The same numbers as Conv3d gives, from real frames only, in half its time (in bfloat16 a tenth, docs/speed.md).
+    The same numbers as Conv3d gives, for the frames wanted only, in half its time (in bfloat16 a tenth, docs/speed.md).
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(1, channels, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:  # type: ignore[override]
-        """Pictures that are zero where bool (B, T) is not, (B, T, H, W) -> real frames in order, (N, C, H/2, W/2)."""
-        frames, seen = x.shape[1], self.kernel_size[0]
+    def forward(self, x: Tensor, clip: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]
+        """Pictures (B, T, H, W), and clip and time of the frames wanted, (N,) each -> (N, C, H/2, W/2)."""
+        seen = self.kernel_size[0]
         around = F.pad(x, (0, 0, 0, 0, seen // 2, seen // 2))  # (B, T + 4, H, W)
-        x = torch.stack([around[:, first : first + frames][valid] for first in range(seen)], dim=1)  # (N, 5, H, W)
+        x = torch.stack([around[clip, time + later] for later in range(seen)], dim=1)  # (N, 5, H, W)
         x = x.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, self.weight[:, 0], self.bias, self.stride[1:], self.padding[1:])
 
@@ -82,10 +85,15 @@ class PixelFrontend(nn.Module):
         """Grey 0..255, (B, T, H, W), and bool (B, T) -> features of the real frames in order, (N, D)."""
         x = self._reduce(crops)
         x = (x - self.mean) / self.std * valid[..., None, None]  # padding is zero, as outside the clip's ends
-        x = self.stem(x, valid)  # (B, T, H, W) -> (N, C, H/2, W/2)
+        clip, time = valid.nonzero(as_tuple=True)
+        count = len(clip)
+        if self.training and x.is_cuda and count:  # some frames twice
+            again = torch.arange(-(-count // FRAMES_AT_ONCE) * FRAMES_AT_ONCE, device=x.device) % count
+            clip, time = clip[again], time[again]
+        x = self.stem(x, clip, time)  # (B, T, H, W) -> (N, C, H/2, W/2)
         x = F.max_pool2d(F.relu(self.stem_norm(x)), 3, 2, 1)  # (N, C, H/4, W/4)
         x = self.trunk(x)  # (N, 8C, H/32, W/32)
-        features: Tensor = self.dropout(x.mean(dim=(2, 3)))  # (N, D)
+        features: Tensor = self.dropout(x[:count].mean(dim=(2, 3)))  # (N, D)
         return features
 
     def _reduce(self, crops: Tensor) -> Tensor:

@@ -127,15 +127,14 @@ class LipNetwork(nn.Module):
             seen = valid.new_zeros(0, frames, side, side) if crops is None else crops[with_pixels]
             features = self.pixel_features(seen, valid[with_pixels])
             streams["pixels"] = (features, valid & with_pixels[:, None])
-        if in_step or bool(with_points.any()):
-            count = self.config.geometry.points
-            seen = self.cls.new_zeros(0, frames, count, 2) if points is None else points[with_points]
-            features = self.geometry(seen, valid[with_points])[valid[with_points]]
-            streams["points"] = (features, valid & with_points[:, None])
+        if in_step or bool(with_points.any()):  # in rows without points nothing is valid, and nothing is read
+            where = valid & with_points[:, None]
+            seen = self.cls.new_zeros(*valid.shape, self.config.geometry.points, 2) if points is None else points
+            streams["points"] = (self.geometry(seen, where)[where], where)
         if self.hears and (in_step or bool(with_sound.any())):
-            heard = self.cls.new_zeros(0, frames * SAMPLES_PER_FRAME) if sound is None else sound[with_sound]
-            features = self.audio(heard, valid[with_sound])[valid[with_sound]]
-            streams["sound"] = (features, valid & with_sound[:, None])
+            where = valid & with_sound[:, None]
+            heard = self.cls.new_zeros(len(valid), frames * SAMPLES_PER_FRAME) if sound is None else sound
+            streams["sound"] = (self.audio(heard, where)[where], where)
         return streams
 
     def pixel_features(self, crops: Tensor, valid: Tensor) -> Tensor:

@@ -5,12 +5,14 @@ Shapes: B clips, T frames, S pixels, P lip points, N = 640 T samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lipread.training.pixels import Change, RawPixels, shown
@@ -93,6 +95,19 @@ class Batch:
         crops = frames.new_zeros(len(self.lengths), self.points.shape[1], side_px, side_px)
         crops[self.raw.rows[self.raw.owner], self.raw.time] = frames
         return replace(self, crops=crops, raw=None)
+
+    def padded(self, multiple: int) -> Batch:
+        """The same with frames up to a multiple of so many."""
+        more = -self.points.shape[1] % multiple
+        behind = (0, 0, 0, 0, 0, more)
+        return replace(
+            self,
+            crops=None if self.crops is None else F.pad(self.crops, behind),
+            points=F.pad(self.points, behind, value=math.nan),
+            shape=F.pad(self.shape, behind, value=math.nan),
+            frame_labels=F.pad(self.frame_labels, (0, more), value=-100),
+            sound=None if self.sound is None else F.pad(self.sound, (0, more * SAMPLES_PER_FRAME)),
+        )
 
 
 def collate(examples: Sequence[Example], side_px: int) -> Batch:

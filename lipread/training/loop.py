@@ -36,6 +36,7 @@ from lipread.training.teachers import captured, consistency_loss, kept_in_words
 from lipread.training.word_clips import cuts_of_all
 
 DRY_STEPS = 3
+FRAMES_AT_ONCE = 32  # on a GPU, clips are padded to multiples of this, as `model.frontend` has it too
 
 
 def dry_run(config: TrainConfig) -> str:
@@ -155,6 +156,8 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     total = torch.zeros((), device=device)
     for batch in batches:
         batch = batch.to(device).shown(network.config.frontend.crop_side_px)
+        if device.type == "cuda":
+            batch = batch.padded(FRAMES_AT_ONCE)
         losses = clip_losses(state, batch, config)
         if not bool(torch.isfinite(losses).all()):
             bad = [name for name, fine in zip(batch.names, torch.isfinite(losses).tolist(), strict=True) if not fine]
@@ -233,14 +236,14 @@ def _text_losses(state: State, states: list[Tensor], batch: Batch, config: Train
 
 def _pixel_losses(state: State, features: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
     """Weighted losses of the pixel front-end's own teachers, one per clip with pixels."""
-    lengths, total = batch.lengths[batch.use_pixels], torch.zeros((), device=features.device)
+    use, total = batch.use_pixels, torch.zeros((), device=features.device)
     if config.shape_loss:
-        total = total + config.shape_loss * state.lip_shape(features, batch.shape[batch.use_pixels], lengths)
+        total = total + config.shape_loss * state.lip_shape(features, batch.shape[use], batch.lengths[use])
     if config.pixel_word_loss:
-        valid = valid_frames(lengths, batch.points.shape[1])
-        words = state.pixel_words(features, valid, batch.frame_labels[batch.use_pixels])
-        total = total + config.pixel_word_loss * words
-    return total.expand(len(lengths))
+        valid = valid_frames(batch.lengths, batch.points.shape[1]) & use[:, None]
+        words = state.pixel_words(features, valid, batch.frame_labels)
+        total = total + config.pixel_word_loss * words[use]
+    return total.expand(int(use.sum()))
 
 
 def choose(
