@@ -28,15 +28,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(tmp_path_factory.mktemp("data") / "made_up", splits=("train", "val", "test"))
 
 
+class SeenBatches(TrainingBatches):
+    """The same with the changes of their pixels done, the noise of batch n always the same."""
+
+    def __getitem__(self, number: int) -> Batch:
+        torch.manual_seed(number)
+        return super().__getitem__(number).shown(88)
+
+
 def batches(clips: list[Clip], **changes: Any) -> TrainingBatches:
     rank, world_size = changes.pop("rank", 0), changes.pop("world_size", 1)
     values: dict[str, Any] = {
         "network": PRESETS["tiny"], "steps": 50, "batch_pixels": 3, "batch_points": 3, "curriculum_steps": 0,
     }
     config = TrainConfig(**values | changes)
-    return TrainingBatches(
-        clips, config, Alphabet.english(), WORDS, crop_side_px=88, rank=rank, world_size=world_size
-    )
+    return SeenBatches(clips, config, Alphabet.english(), WORDS, crop_side_px=88, rank=rank, world_size=world_size)
 
 
 def same(one: Batch, two: Batch) -> bool:

@@ -89,7 +89,7 @@ def weights(state: State) -> Tensor:
 def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> None:
     config = quiet(data, frame_loss=0.7, shape_loss=0.3, pixel_word_loss=0.6)
     state, batches = made(config)
-    batch = batches[0]
+    batch = batches[0].shown(88)
     state.network.eval()
     state.pixel_words.eval()
     losses = clip_losses(state, batch, config)
@@ -127,7 +127,7 @@ def test_two_views_are_pulled_together(data: Path) -> None:
     state, batches = made(config)
     state.network.eval()
     state.pixel_words.eval()
-    batch = batches[0]
+    batch = batches[0].shown(88)
     assert batch.twin.tolist() == [1, 0, 2, 3]
     with_it = clip_losses(state, batch, config)
     without = clip_losses(state, batch, config.model_copy(update={"consistency": 0.0}))
@@ -146,7 +146,7 @@ def test_the_loss_is_the_mean_over_clips_and_the_gradient_its_own(data: Path) ->
     config = quiet(data, freeze_batchnorm=True)
     state, batches = made(config)
     other, _ = made(config)
-    batch = batches[0]
+    batch = batches[0].shown(88)
     loss = training_step(state, [batch], config, CPU)
     for module in (other.network, other.pixel_words):
         loop.freeze_batchnorm(module.train())
@@ -197,7 +197,7 @@ def test_the_learning_rate_follows_the_schedule(data: Path) -> None:
 def test_the_loss_falls(data: Path) -> None:
     config = quiet(data, learning_rate=5e-3)
     state, batches = made(config)
-    batch = batches[0]
+    batch = batches[0].shown(88)
     losses = [training_step(state, [batch], config, CPU) for _ in range(30)]
     assert losses[-1] < 0.3 * losses[0]
 
@@ -234,7 +234,7 @@ def test_frozen_parts_stay_as_they_are(data: Path) -> None:
 def test_a_loss_that_is_not_finite_names_the_clips(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = quiet(data)
     state, batches = made(config)
-    batch = batches[0]
+    batch = batches[0].shown(88)
     before = weights(state)
 
     def spoilt(state: State, batch: Batch, config: TrainConfig) -> Tensor:

@@ -122,7 +122,7 @@ def test_batches_hold_cut_words_and_their_classes(clips: list[Clip]) -> None:
     made, seen = batches(clips), Counter[str]()
     classes = list(made.class_ids)
     for number in range(12):
-        batch = made[number]
+        batch = made[number].shown(88)
         assert batch.target_lengths.tolist() == [1] * 5
         for row, (name, word) in enumerate(zip(batch.names, batch.texts, strict=True)):
             assert classes[batch.targets[row]] == word
@@ -147,7 +147,8 @@ def test_batches_hold_cut_words_and_their_classes(clips: list[Clip]) -> None:
 def test_batches_repeat_and_whole_clips_are_classes_too(clips: list[Clip]) -> None:
     one, two = batches(clips, augment=AugmentConfig())[7], batches(clips, augment=AugmentConfig())[7]
     assert one.names == two.names and torch.equal(one.targets, two.targets)
-    assert one.crops is not None and two.crops is not None and torch.equal(one.crops, two.crops)
+    assert one.raw is not None and two.raw is not None
+    assert torch.equal(one.raw.frames, two.raw.frames) and torch.equal(one.raw.back, two.raw.back)
     whole = batches(clips, task="phrases")[0]
     texts = {clip.name: clip.text for clip in clips}
     assert [texts[name] for name in whole.names] == list(whole.texts)
@@ -163,7 +164,7 @@ def test_making_batches_leaves_the_clips_alone(clips: list[Clip]) -> None:
     assert all(np.array_equal(clip.points, points) for clip, points in zip(clips, before, strict=True))
     for clip in clips:
         if clip.crops_path:
-            assert np.array_equal(made._crops(clip), kept[clip.name])
+            assert np.array_equal(made.decoded.crops(clip), kept[clip.name])
 
 
 def test_rare_classes_are_drawn_as_often_as_frequent_ones() -> None:

@@ -62,7 +62,7 @@ def test_the_loss_is_the_cross_entropy_of_the_class_and_the_helping_losses_stay(
     config = settings(data, network=network, frame_loss=0, shape_loss=0, pixel_word_loss=0)
     state = prepare_state(config, Alphabet.english(), FOUR, CPU, classes=FOUR)
     clips = [clip for clip in load_clips(data) if clip.split == "train"]
-    batch = TrainingBatches(clips, config, Alphabet.english(), FOUR, crop_side_px=88, classes=FOUR)[0]
+    batch = TrainingBatches(clips, config, Alphabet.english(), FOUR, crop_side_px=88, classes=FOUR)[0].shown(88)
     state.network.eval()
     states = state.network.encode(
         batch.crops, batch.points, batch.lengths, use_pixels=batch.use_pixels, use_points=batch.use_points

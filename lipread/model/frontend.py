@@ -93,7 +93,7 @@ class PixelFrontend(nn.Module):
         x = self.stem(x, clip, time)  # (B, T, H, W) -> (N, C, H/2, W/2)
         x = F.max_pool2d(F.relu(self.stem_norm(x)), 3, 2, 1)  # (N, C, H/4, W/4)
         x = self.trunk(x)  # (N, 8C, H/32, W/32)
-        features: Tensor = self.dropout(x[:count].mean(dim=(2, 3)))  # (N, D)
+        features: Tensor = self.dropout(x.mean(dim=(2, 3))[:count])  # (N, D)
         return features
 
     def _reduce(self, crops: Tensor) -> Tensor:
