@@ -1,12 +1,13 @@
 """A media file -> mono sound at 16 kHz, in step with the pictures; and mono sound -> a small m4a file.
 
-Shapes: N samples. Sample 0 is heard when picture 0 is shown: sound from before it is cut away, sound that starts
-later has silence in front, and pauses in the file's times are silence, so 640 samples go with each picture.
+Shapes: N samples, C channels. Sample 0 is heard when picture 0 is shown: sound from before it is cut away, sound that
+starts later has silence in front, and pauses in the file's times are silence, so 640 samples go with each picture.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -32,6 +33,8 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000  # others are damage
 MAX_DRIFT_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000  # 30 ms: containers round times, so smaller differences are ignored
 AAC_BIT_RATE = 32_000  # ample for 16 kHz mono speech
 _PACKET_SAMPLES = 1024  # per AAC packet
+CANCELLED = 0.01  # power of the channels' mean over that of the loudest: below it, 20 dB, they take each other away
+_MIX_SAMPLES = SAMPLE_RATE_HZ // 4  # over about which that is judged
 
 
 def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str] | None = None) -> Samples | None:
@@ -40,7 +43,7 @@ def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str]
     Args:
         path: any file that FFmpeg reads, with or without pictures.
         frames: number of 25 Hz pictures; the sound is cut or filled with silence to exactly frames * 640 samples.
-        warnings: receives sentences about a broken tail or jumping times.
+        warnings: receives sentences about a broken tail, jumping times or samples that are no numbers.
     Returns: float32 in about -1..1, finite, shape (N,); None where the file has no sound that can be decoded.
     Raises: VideoError: the file cannot be opened. ConfigError: frames is negative.
     """
@@ -77,7 +80,7 @@ def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> I
             return
         origin = first_picture_s(path) if container.streams.video else None
         clock = Clock(warnings, "sound", origin)
-        track = _Track()
+        track = _Track(warnings)
         try:
             for frame in decoded_sound(container, stream, warnings):
                 if frame.samples and MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ and frame.layout.nb_channels:
@@ -89,10 +92,16 @@ def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> I
 
 
 class _Track:
-    """Decoded sound of any kind -> mono samples at 16 kHz, each put where its time says."""
+    """Decoded sound of any kind -> mono samples at 16 kHz, each put where its time says.
 
-    def __init__(self) -> None:
+    Args:
+        warnings: receives a sentence where samples are not finite.
+    """
+
+    def __init__(self, warnings: list[str]) -> None:
+        self._warnings, self._finite = warnings, True
         self._graph: Graph | None = None
+        self._mix = _Mix(1)
         self._kind: tuple[object, ...] = ()  # format, layout and rate that the graph was built for
         self._start = 0  # position of the graph's first sample on the 16 kHz grid; may be negative
         self._fed_s = Fraction(0)  # length of what the graph was given
@@ -108,7 +117,8 @@ class _Track:
         ready: list[Samples] = []
         if self._graph is None or apart or kind != self._kind:
             ready.extend(self.flush())
-            self._graph, self._kind, self._fed_s = _mono_graph(frame), kind, Fraction(0)
+            self._graph, self._kind, self._fed_s = _even_graph(frame), kind, Fraction(0)
+            self._mix = _Mix(frame.layout.nb_channels)
             self._start = self._next = start if apart else due
         self._fed_s += Fraction(frame.samples, frame.sample_rate)
         frame.pts = None  # positions are counted here
@@ -123,25 +133,55 @@ class _Track:
     def _placed(self, frames: Iterator[AudioFrame]) -> Iterator[Samples]:
         """Cut what lies before the next position, and put silence where nothing lies."""
         for frame in frames:
-            samples = np.array(frame.to_ndarray()[0], np.float32)
+            packed = np.asarray(frame.to_ndarray(), np.float32).reshape(-1, self._mix.channels)
+            samples = self._mix.push(self._finite_only(packed.T))
             begin, self._next = self._next, self._next + len(samples)
             if begin > self._done:
                 yield np.zeros(begin - self._done, np.float32)
                 self._done = begin
             samples = samples[self._done - begin :]
             self._done += len(samples)
-            yield np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            yield samples
+
+    def _finite_only(self, channels: Samples) -> Samples:
+        """With silence for what is not finite."""
+        if np.isfinite(channels).all():
+            return channels
+        if self._finite:
+            self._warnings.append("Samples of the sound are not finite (NaN or infinite); there it counts as silent.")
+            self._finite = False
+        return np.asarray(np.nan_to_num(channels, nan=0.0, posinf=0.0, neginf=0.0))
 
 
-def _mono_graph(frame: AudioFrame) -> Graph:
-    """FFmpeg filters that average all channels and bring the rate to 16 kHz.
+class _Mix:
+    """Channels (C, N), block by block -> their mean (N,); where that is next to nothing beside them, as where one is
+    the other upside down, the loudest of them.
 
-    `AudioResampler` is not used: its mix to mono raises the level by up to 15 dB, and it refuses channels without a
-    stated place. The average keeps the level and takes any number of channels.
+    FFmpeg's mix to mono is not used: it raises the level by up to 15 dB, and refuses channels without a stated place.
+    The mean keeps the level and takes any number of channels.
     """
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+        self._powers, self._of_mean = np.zeros(channels), 0.0  # summed over the last `_MIX_SAMPLES` or so
+        self._chosen: int | None = None  # kept: a change between channels could be heard
+
+    def push(self, channels: Samples) -> Samples:
+        """The next block."""
+        mean, kept = np.asarray(channels.mean(0, np.float64), np.float32), math.exp(-channels.shape[1] / _MIX_SAMPLES)
+        self._powers = kept * self._powers + np.square(channels, dtype=np.float64).sum(1)
+        self._of_mean = kept * self._of_mean + float(np.square(mean, dtype=np.float64).sum())
+        if self._of_mean >= CANCELLED * self._powers.max():
+            return mean
+        if self._chosen is None:
+            self._chosen = int(self._powers.argmax())
+        return np.asarray(channels[self._chosen])
+
+
+def _even_graph(frame: AudioFrame) -> Graph:
+    """FFmpeg filters that bring the rate to 16 kHz and samples to float32, packed: PyAV gives eight planes at most."""
     from av.filter import Graph
 
-    channels = frame.layout.nb_channels
     graph = Graph()
     source = graph.add(
         "abuffer",
@@ -150,9 +190,8 @@ def _mono_graph(frame: AudioFrame) -> Graph:
         channel_layout=frame.layout.name,
         time_base=f"1/{frame.sample_rate}",
     )
-    mono = graph.add("pan", "mono|c0=" + "+".join(f"{1 / channels:.9f}*c{index}" for index in range(channels)))
-    even = graph.add("aformat", sample_rates=str(SAMPLE_RATE_HZ), sample_fmts="flt", channel_layouts="mono")
-    graph.link_nodes(source, mono, even, graph.add("abuffersink")).configure()
+    even = graph.add("aformat", sample_rates=str(SAMPLE_RATE_HZ), sample_fmts="flt")
+    graph.link_nodes(source, even, graph.add("abuffersink")).configure()
     return graph
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import time
@@ -11,14 +12,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lipread.errors import LipreadError
+from lipread import __version__
+from lipread.errors import LipreadError, OutputError
 from lipread.files import inside
 from lipread.inputs import CAPTIONED_SUFFIX as CAPTIONED_SUFFIX  # imported from here by others
+from lipread.inputs import LIVE_SUFFIX, Failure, Job
 from lipread.inputs import VIDEO_SUFFIXES as VIDEO_SUFFIXES
-from lipread.inputs import Failure, Job
-from lipread.outputs import USUAL_FORMATS, WRITERS, write_outputs
+from lipread.outputs import USUAL_FORMATS, WRITERS, labelled, write_outputs
 from lipread.remote import at_hand, is_there, is_url, joined, state_of, written_to
-from lipread.run_record import DONE, EMPTY, FAILED, FileState, RunRecord, option_identity, sweep_parts
+from lipread.run_record import (
+    DONE,
+    EMPTY,
+    FAILED,
+    FileState,
+    RunRecord,
+    language_model_identity,
+    option_identity,
+    sweep_parts,
+)
 from lipread.values import Segment, Transcript
 from lipread.workers import Later
 
@@ -36,6 +47,7 @@ class Recipe:
         formats: keys of `WRITERS`.
         captioned: also write NAME.captioned.mp4.
         speaker, modality: as `LipReader.transcribe`.
+        live: append what is said to NAME.live while a video is read; not where `folder` is a URL.
     """
 
     folder: Path | str
@@ -43,11 +55,32 @@ class Recipe:
     captioned: bool = False
     speaker: str | int = "auto"
     modality: Modality = "auto"
+    live: bool = False
 
     def outputs(self, name: str) -> list[Path | str]:
         """The files that are written for a job of this name."""
+        return [joined(self.folder, each) for each in self._names(name)]
+
+    def _names(self, name: str) -> list[str]:
         names = [f"{name}.{WRITERS[form].suffix}" for form in self.formats]
-        return [joined(self.folder, each) for each in names + ([name + CAPTIONED_SUFFIX] if self.captioned else [])]
+        return names + ([name + CAPTIONED_SUFFIX] if self.captioned else [])
+
+    def live_file(self, name: str) -> Path | None:
+        """What grows while a job of this name is read; None: nothing does."""
+        return Path(self.folder) / (name + LIVE_SUFFIX) if self.live and not is_url(self.folder) else None
+
+    def require_inside(self, name: str) -> None:
+        """Look before long work whether all files of a job will lie in the folder. Raises: OutputError."""
+        if is_url(self.folder):  # no links there
+            return
+        for each in self._names(name) + ([name + LIVE_SUFFIX] if self.live else []):
+            try:
+                inside(self.folder, each)
+            except OutputError as error:
+                raise OutputError(
+                    f'{Path(self.folder) / each}: a link (or "..") on this way leads out of the folder {self.folder}, '
+                    "where all outputs must lie; remove the link or choose another output folder"
+                ) from error
 
     def sweep(self, names: Iterable[str]) -> None:
         """Delete what killed processes left half-written beside the outputs of these names."""
@@ -57,18 +90,21 @@ class Recipe:
     def options(self, search: Mapping[str, Any]) -> dict[str, Any]:
         """Options that change the outputs, as the record has them."""
         given = {key: option_identity(value) for key, value in search.items()}
+        if search.get("lm"):
+            given["lm"] = language_model_identity(search["lm"])
         own = {"captioned": self.captioned, "speaker": self.speaker, "modality": self.modality}
         return {"formats": list(self.formats), **own, **given}
 
 
 @dataclass(frozen=True)
 class Done:
-    """A video that was read, the files that were written, and how long it took."""
+    """A video that was read, the files that were written, how long it took, and on which device."""
 
     job: Job
     transcript: Transcript
     written: tuple[Path | str, ...]
     took_s: float = 0.0
+    device: str | None = None
 
 
 Outcome = Done | Failure
@@ -88,7 +124,8 @@ class BatchReport:
 
     Attributes:
         done, empty, skipped: videos in which something is said; read, but nothing is said; done in an earlier run.
-        failures: what could not be read, and videos without any face, which count as empty as well.
+        failures: what could not be read.
+        faceless: those of the empty ones in which no face was seen.
         video_s, took_s: length of what was read, and how long that took, seconds.
     """
 
@@ -96,7 +133,7 @@ class BatchReport:
     empty: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
-    faceless: int = 0
+    faceless: list[Failure] = field(default_factory=list)
     video_s: float = 0.0
     took_s: float = 0.0
     interrupted: bool = False
@@ -104,7 +141,7 @@ class BatchReport:
     @property
     def failed(self) -> int:
         """How many could not be read."""
-        return len(self.failures) - self.faceless
+        return len(self.failures)
 
     @property
     def exit_code(self) -> int:
@@ -122,8 +159,7 @@ class BatchReport:
             self.empty += not outcome.transcript.text
             self.video_s += outcome.transcript.duration_s
             if nobody_there(outcome.transcript):
-                self.faceless += 1
-                self.failures.append(Failure(str(job.source), f"{job.source}: {outcome.transcript.reason}"))
+                self.faceless.append(failure(job, str(outcome.transcript.reason)))
 
 
 def transcribe_files(
@@ -149,8 +185,9 @@ def transcribe_files(
             this very input with these settings; True: whoever made them; False: read everything.
         progress: is told how far each video is.
         finished: is told what became of each video (None: it was skipped), in the order of the jobs.
-    Returns: the report. A video without any face is written with its reason and counts as a failure. Ctrl-C ends the
-        work early and is in the report. Raises: OutputError: the record cannot be written.
+    Returns: the report. A video in which nothing is said, or no face is seen, is written with its reason and counts as
+        empty, which is no failure. Ctrl-C ends the work early and is in the report.
+    Raises: OutputError: the record cannot be written.
     """
     settings = settings or {}
     report, began_s = BatchReport(), time.monotonic()
@@ -218,11 +255,16 @@ def read_one(
     heard: Callable[[Segment], None] | None = None,
 ) -> Outcome:
     """Read one video and write its files; whatever goes wrong is the outcome. `heard` as `LipReader.transcribe`."""
-    began_s = time.monotonic()
+    began_s, device = time.monotonic(), str(next(reader.network.parameters()).device)
     try:
-        with at_hand(job.source) as path, written_to(recipe.folder) as folder:
+        recipe.require_inside(job.name)
+        with (
+            at_hand(job.source) as path,
+            written_to(recipe.folder) as folder,
+            _written_live(recipe.live_file(job.name), heard) as live,
+        ):
             transcript = reader.transcribe(
-                path, speaker=recipe.speaker, modality=recipe.modality, progress=progress, heard=heard
+                path, speaker=recipe.speaker, modality=recipe.modality, progress=progress, heard=live
             )
             transcript = replace(transcript, source=str(job.source))
             write_outputs(transcript, folder, job.name, recipe.formats)
@@ -230,11 +272,52 @@ def read_one(
                 from lipread.captions import write_captioned_video
 
                 write_captioned_video(path, transcript, inside(folder, job.name + CAPTIONED_SUFFIX))
-        return Done(job, transcript, tuple(recipe.outputs(job.name)), time.monotonic() - began_s)
+        return Done(job, transcript, tuple(recipe.outputs(job.name)), time.monotonic() - began_s, device)
     except LipreadError as error:
-        return failure(job, str(error))
+        why = str(error)
     except Exception as error:  # a fault of ours in one file must not lose the others
-        return failure(job, f"unexpected {type(error).__name__}: {error}; please report this with the file")
+        why = f"unexpected {type(error).__name__}: {error}; please report this with the file"
+    return replace(failure(job, why), took_s=time.monotonic() - began_s, device=device)
+
+
+@contextlib.contextmanager
+def _written_live(
+    path: Path | None, heard: Callable[[Segment], None] | None
+) -> Iterator[Callable[[Segment], None] | None]:
+    """`heard`, which also appends each segment to a file; that goes away when the block ends well.
+
+    Raises: OutputError: it cannot be written.
+    """
+    if path is None:
+        yield heard
+        return
+
+    def hear(segment: Segment) -> None:
+        with _named_where_it_fails(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(live_line(segment) + "\n")
+        if heard:
+            heard(segment)
+
+    with _named_where_it_fails(path):
+        path.unlink(missing_ok=True)  # of a reading that broke off
+    yield hear
+    with _named_where_it_fails(path):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named_where_it_fails(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); leave out --live") from error
+
+
+def live_line(segment: Segment) -> str:
+    """What is shown of a segment as soon as it is over."""
+    return f"{segment.start_s:8.2f} s  {labelled(segment)}"
 
 
 def nobody_there(transcript: Transcript) -> bool:
@@ -256,6 +339,9 @@ def _line(job: Job, outcome: Outcome, state: FileState | None, settings: Mapping
         "size": state.size if state else None,
         "mtime_ns": state.mtime_ns if state else None,
         **settings,
+        "lipread": __version__,
+        "device": outcome.device,
+        "took_s": None if outcome.took_s is None else round(outcome.took_s, 3),
     }
     if isinstance(outcome, Failure):
         line |= {"result": FAILED, "error": outcome.message}
@@ -266,7 +352,6 @@ def _line(job: Job, outcome: Outcome, state: FileState | None, settings: Mapping
             "error": said.reason,
             "warnings": list(said.warnings),
             "video_s": round(said.duration_s, 3),
-            "took_s": round(outcome.took_s, 3),
             "stage_seconds": {stage: round(seconds, 4) for stage, seconds in said.stage_s.items()},
         }
     return line | {"ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}

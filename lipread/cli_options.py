@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from pydantic import Field
 
 from lipread.config import SearchConfig, make_config
 from lipread.errors import missing_libraries_named
+from lipread.speaking import MAX_FACES
 
 if TYPE_CHECKING:
     from lipread.hearing import Modality
@@ -35,7 +37,14 @@ ALL_CORES = os.cpu_count() or 1
 Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write files and errors only.")]
 
-SEARCH_OPTIONS: dict[str, Any] = {  # fields of SearchConfig; what is not given keeps its default there
+
+class ReadConfig(SearchConfig):
+    """How the videos of a command are read: how the text is searched, and how many faces are looked for."""
+
+    max_faces: int = Field(MAX_FACES, ge=1)
+
+
+SEARCH_OPTIONS: dict[str, Any] = {  # fields of ReadConfig; what is not given keeps its default there
     "decoder": Annotated[
         str | None, typer.Option(help="greedy, beam or grammar. [default: greedy; beam where --lm is given]")
     ],
@@ -58,11 +67,14 @@ SEARCH_OPTIONS: dict[str, Any] = {  # fields of SearchConfig; what is not given 
     ],
     "beam_size": Annotated[int | None, typer.Option(help="Hypotheses kept in the beam. [default: 50]")],
     "nbest": Annotated[int | None, typer.Option(help="Candidates that beam or grammar keep. [default: 10]")],
+    "max_faces": Annotated[
+        int | None, typer.Option(min=1, help=f"Faces that are followed at once, at most. [default: {MAX_FACES}]")
+    ],
 }
 
 
 def with_search(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all `SEARCH_OPTIONS`; it gets them as one checked `SearchConfig` named `search`.
+    """Give a command all `SEARCH_OPTIONS`; it gets them as one checked `ReadConfig` named `search`.
 
     Raises (when run): ConfigError: the options do not fit one another.
     """
@@ -74,7 +86,7 @@ def with_search(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         given = {name: value for name in SEARCH_OPTIONS if (value := values.pop(name)) is not None}
-        command(**values, search=make_config(SearchConfig, given, origin="search options"))
+        command(**values, search=make_config(ReadConfig, given, origin="search options"))
 
     everything = [each.replace(kind=kind) for each in own] + added
     run.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]  # what typer looks at

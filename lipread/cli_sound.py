@@ -44,12 +44,15 @@ def noise_command(
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips.")] = None,
     model: Model = "small",
     device: Device = "auto",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the curve, a .png.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Read clips whose words are known from the lips, the sound and both, among more and more noise."""
+    import json
+
     from lipread.evaluate import read_manifest
-    from lipread.files import require_writable
+    from lipread.files import require_writable, write_text
     from lipread.in_noise import measure_in_noise, ratios_of
     from lipread.noise import KINDS
     from lipread.terminal import ClipDisplay, show_noise
@@ -57,6 +60,8 @@ def noise_command(
     if kind not in KINDS:
         raise ConfigError(f"noise {kind!r} is not known; choose from {', '.join(KINDS)}")
     ratios = ratios_of(snr)
+    if json_file is not None:
+        require_writable(json_file, ".json")
     if plot is not None:
         from lipread.plots import new_figure
 
@@ -68,6 +73,12 @@ def noise_command(
     with ClipDisplay(len(chosen), quiet=quiet) as display:
         found = measure_in_noise(reader, chosen, others, kind, ratios, finished=display.read)
     show_noise(found, kind, left_out=len(chosen) - found[0].clips)
+    if json_file is not None:
+        told = {
+            "model": reader.checkpoint.name, "kind": kind, "clips": found[0].clips,
+            "left_out": len(chosen) - found[0].clips, "ratios": [each.to_json() for each in found],
+        }
+        write_text(json_file, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     if plot is not None:
         from lipread.plots import write_noise_curve
 

@@ -86,7 +86,11 @@ def transcribe_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be read and written.")] = False,
     live: Annotated[
         bool | None,
-        typer.Option("--live/--no-live", help="Print what is said as it is read. [default: of one, on a terminal]"),
+        typer.Option(
+            "--live/--no-live",
+            help="Print what is said as it is read, and append it to NAME.live in the output folder (no URL), which "
+            "goes away when NAME's files are there. [default: only print, of one, on a terminal]",
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show words with times and confidence.")] = False,
     quiet: Quiet = False,
@@ -104,7 +108,10 @@ def transcribe_command(
     from lipread.terminal import BatchDisplay, show_report
 
     if not paths and listed is None:
-        raise ConfigError("no video was given; give files, folders or quoted patterns, or a list with --from")
+        raise ConfigError(
+            "no video was given; give files, folders or quoted patterns, or a list with --from; a name that begins "
+            "with - needs ./ before it"
+        )
     if workers == 0 and timeout:
         raise ConfigError("a time limit needs a worker process that can be ended; leave out --timeout or --workers 0")
     if engine not in ("local", "ray"):
@@ -115,26 +122,30 @@ def transcribe_command(
             "--workers 0 and --live"
         )
     folder = output_dir if is_url(output_dir) else Path(output_dir)
-    recipe = Recipe(folder, chosen_formats(output_format), captioned, parse_speaker(speaker), parse_modality(modality))
+    recipe = Recipe(
+        folder, chosen_formats(output_format), captioned, parse_speaker(speaker), parse_modality(modality), bool(live)
+    )
     options = search.model_dump(mode="json", exclude_unset=True)
     with record_in(folder, read_only=True) as record:  # before anything is made: is there something to do?
         inputs = _Inputs(paths or [], listed, record)
-        jobs, failures = inputs.find()
-    if not watch:
-        require_jobs(jobs, failures)
+        jobs = inputs.find()
+    if not (watch and inputs.may_grow):
+        require_jobs(jobs, inputs.failures)
     settings = _settings(model, recipe, options)
     if dry_run:
-        _show_plan(jobs, failures, recipe, record, settings, skip_existing)
-        raise typer.Exit(1 if failures else 0)
+        _show_plan(jobs, inputs.failures, recipe, record, settings, skip_existing)
+        raise typer.Exit(1 if inputs.failures else 0)
+    if watch:
+        inputs.show_new_failures(quiet=quiet)
 
     asked = _Asked(model, device, search, workers, timeout, engine == "ray")
     with (
         record_in(folder) as record,
         _engine(asked, recipe, None if watch else len(jobs)) as way,
-        BatchDisplay(None if watch else len(jobs), live=live, verbose=verbose, quiet=quiet) as display,
+        BatchDisplay(None if watch else jobs, live=live, verbose=verbose, quiet=quiet) as display,
     ):
         inputs.record = record
-        todo, finished = _followed(inputs, display.finished) if watch else (iter(jobs), display.finished)
+        todo, finished = _followed(inputs, display.finished, quiet) if watch else (iter(jobs), display.finished)
         report = transcribe_files(
             way, todo, recipe, record,
             settings=settings, skip_existing=skip_existing, progress=display.progress_of, finished=finished,
@@ -142,7 +153,7 @@ def transcribe_command(
     recipe.sweep(inputs.names.values())
     if watch:  # Ctrl-C is how it ends
         report.interrupted = False
-    report.failures[:0] = failures
+    report.failures[:0] = [each for each in inputs.failures if not (watch and each.may_come)]
     show_report(report, len(inputs.names) if watch else len(jobs), folder, quiet=quiet)
     raise typer.Exit(report.exit_code)
 
@@ -168,13 +179,29 @@ class _Inputs:
         self._paths, self.record = paths, record
         self._list = read_list(listed) if listed is not None else []
         self.names: dict[str, str] = {}
+        self.failures: list[Failure] = []  # of the last look
+        self._shown: set[Failure] = set()
 
-    def find(self) -> tuple[list[Job], list[Failure]]:
+    def find(self) -> list[Job]:
         from lipread.inputs import collect
 
-        jobs, failures = collect(self._paths, listed=self._list, known=self.record.names | self.names)
+        jobs, self.failures = collect(self._paths, listed=self._list, known=self.record.names | self.names)
         self.names |= {job.key: job.name for job in jobs}
-        return jobs, failures
+        return jobs
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether there is a folder or a pattern that has no video yet."""
+        return any(each.may_come for each in self.failures)
+
+    def show_new_failures(self, *, quiet: bool) -> None:
+        """Show each failure once, when it is first seen."""
+        from lipread.terminal import show_failure
+
+        for failure in self.failures:
+            if failure not in self._shown and not (quiet and failure.may_come):
+                show_failure(failure, waited_for=failure.may_come)
+            self._shown.add(failure)
 
 
 def _settings(model: str, recipe: Recipe, search: dict[str, Any]) -> dict[str, Any]:
@@ -206,11 +233,16 @@ def _engine(asked: _Asked, recipe: Recipe, videos: int | None) -> Iterator[Engin
         yield engine
 
 
-def _followed(inputs: _Inputs, show: Callable[..., None]) -> tuple[Iterator[Any], Callable[..., None]]:
+def _followed(inputs: _Inputs, show: Callable[..., None], quiet: bool) -> tuple[Iterator[Any], Callable[..., None]]:
     """Endless jobs of a folder that grows, and what to call when one has ended."""
     from lipread.watching import Watch
 
-    watch = Watch(lambda: inputs.find()[0])
+    def find() -> list[Job]:
+        jobs = inputs.find()
+        inputs.show_new_failures(quiet=quiet)
+        return jobs
+
+    watch = Watch(find)
 
     def finished(job: Job, outcome: Any) -> None:
         watch.release(job)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from lipread.errors import ConfigError, NoFaceError, NoSoundError
+from lipread.errors import ConfigError, NoFaceError, NoSoundError, VideoError
 from lipread.files import PathLike, written_whole
 from lipread.hearing import SoundStream
 from lipread.pieces import SHARED_FRAMES, WINDOW_FRAMES
@@ -90,6 +90,8 @@ def video_features(
     warnings: list[str] = []
     sound = None if modality == "video" else _sound(path, warnings)
     if modality == "audio":
+        assert sound is not None
+        sound = _as_long_as_the_picture(path, sound)
         states = states_of(reader.network, None, sound, chosen, progress=progress)
         times, nobody = np.arange(len(states)) / FRAME_RATE_HZ, np.zeros(len(states), dtype=bool)
         return Features(states, times, nobody, chosen, model, name, tuple(warnings), modality)
@@ -125,6 +127,19 @@ def _sound(path: PathLike, warnings: list[str]) -> Array:
     if not sum(map(len, blocks)):
         raise NoSoundError(f"{os.fspath(path)} has no sound that can be decoded; use modality video")
     return np.concatenate(blocks)
+
+
+def _as_long_as_the_picture(path: PathLike, sound: Array) -> Array:
+    """Sound (N,), cut or filled with silence to the frames of the picture, as with modality both; where there is none,
+    as it is."""
+    from lipread.video import read_frames
+
+    try:
+        with read_frames(path) as pictures:
+            wanted = SAMPLES_PER_FRAME * sum(1 for _ in pictures)
+    except VideoError:
+        return sound
+    return np.pad(sound[:wanted], (0, max(0, wanted - len(sound))))
 
 
 def chosen_layer(network: LipNetwork, layer: int | None) -> int:

@@ -25,6 +25,7 @@ Modality = Literal["auto", "video", "audio", "both"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 KEPT_FRAMES = 60 * FRAME_RATE_HZ  # of sound that may still be asked for
 SILENT_LEVEL = 1e-3  # root mean square of samples, 60 dB below full scale: nothing is recorded
+LEAST_HEARD_FRAMES = FRAME_RATE_HZ  # of sound in a piece, or all of it: less says too little about whose it is
 AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be of a word that is said there
 # Lips and sound are compared by what the encoder makes of either alone. Measured on clips of `val`, of other speakers
 # of `train` and of drawn people (docs/training-log.md, runs 18 and 20): likeness falls with noise, and so does how
@@ -33,7 +34,7 @@ SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
 SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
 LEAST_FIT = 0.75  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
-LEAST_SURE = 0.28  # how surely sound with speech in it is read at least: tones 0, noise alone mostly below 0.27
+LEAST_SURE = 0.3  # how surely sound with speech in it is read at least: tones 0, 95 of 100 noises below it (run 22)
 AS_ASKED = "as was asked for"
 PAUSE_DB = 8.0  # above the quietest of some seconds: still a pause
 SURE = 0.85  # probability of an offset, together with those beside it, that is taken as known
@@ -94,7 +95,7 @@ class SoundStream:
             else:
                 self._kept.append(block)
                 self._end += len(block)
-        surplus = self._end - self._first - KEPT_FRAMES * SAMPLES_PER_FRAME
+        surplus = min(end, self._end) - self._first - KEPT_FRAMES * SAMPLES_PER_FRAME  # a block may be all the sound
         if surplus > KEPT_FRAMES * SAMPLES_PER_FRAME // 2:  # not for every block
             self._kept = [np.concatenate(self._kept)[surplus:].copy()]
             self._first += surplus
@@ -108,25 +109,31 @@ class Choice:
     why: str
 
 
-def likeness_of(lips: Tensor, sound: Tensor) -> Array:
+def likeness_of(lips: Tensor, sound: Tensor, heard: Array | None = None) -> Array:
     """How alike what the encoder makes of lips and of sound is at each offset between them.
 
     Args:
         lips, sound: hidden states of one stretch, each read alone, (T, D).
+        heard: which frames of the sound count, bool (T,); silence is like any lips or like none. None: all.
     Returns: mean cosine of the frames that meet, less their mean over the stretch, at offsets from -REACH_FRAMES (the
         sound is early by so many frames) to REACH_FRAMES (late), float64 (K,).
     """
-    cosines = _cosines(lips, sound)
+    cosines = _cosines(lips, sound, heard)
     reach = range(-REACH_FRAMES, REACH_FRAMES + 1)
-    return np.array([float(cosines.diagonal(k).mean()) if abs(k) < len(cosines) else 0.0 for k in reach])
+    means = [float(cosines.diagonal(k).nanmean()) if abs(k) < len(cosines) else 0.0 for k in reach]
+    return np.nan_to_num(means)  # where no frame meets one that counts
 
 
-def _cosines(lips: Tensor, sound: Tensor) -> Tensor:
-    """Of every frame of lips with every one of sound, means taken out, (T, T); arguments as `likeness_of`."""
+def _cosines(lips: Tensor, sound: Tensor, heard: Array | None = None) -> Tensor:
+    """Of every frame of lips with every one of sound, means taken out, (T, T), NaN where the sound does not count;
+    arguments as `likeness_of`."""
+    import torch
     import torch.nn.functional as F
 
-    lips, sound = (F.normalize(each.double() - each.double().mean(0), dim=-1) for each in (lips, sound))
-    return lips @ sound.T
+    counts = torch.ones(len(sound), dtype=torch.bool) if heard is None else torch.from_numpy(heard)
+    counts = counts.to(sound.device)
+    lips, sound = (F.normalize(each.double() - each.double()[counts].mean(0), dim=-1) for each in (lips, sound))
+    return (lips @ sound.T).masked_fill(~counts, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -214,36 +221,33 @@ class Ears:
         heard = self.sound.frames(first, first + frames)
         if self.modality == "audio":
             return hear(self.network, heard), Choice("audio", self.why)
-        sound: Streams = {}
-        against, here = "the sound is silent here", None
-        if level(heard) >= SILENT_LEVEL or self.modality == "both":
-            sound = hear(self.network, heard)
-        if level(heard) >= SILENT_LEVEL:
-            against, here = self._compared(lips, sound, frames)
-        if against and self.modality == "auto":  # somebody else's sound says nothing about this one's offset
-            return lips, Choice("video", against)
+        here, against, little = None, "", _too_little(heard)
+        if not little:
+            against, here = self._compared(lips, heard)
+        if self.modality == "auto" and (little or against):  # and the offset is not learned from somebody else's sound
+            return lips, Choice("video", little or against)
         if here is None:
             self.speechless += 1
         else:
             self.sync = self.sync + here
         late = self.sync.offset_frames if self.sync.certainty >= SURE else 0
-        if late:
-            sound = hear(self.network, self.sound.frames(first + late, first + late + frames))
+        sound = hear(self.network, self.sound.frames(first + late, first + late + frames))
         moved = f", brought forward by {late / FRAME_RATE_HZ:.2f} s" if late > 0 else ""
         moved = f", put back by {-late / FRAME_RATE_HZ:.2f} s" if late < 0 else moved
         asked = self.why if self.modality == "both" else "the sound goes with the lips"
-        return {**lips, **sound}, Choice("both", asked + moved)
+        return {**lips, **sound}, Choice("both", asked + moved + (f"; {little}" if little else ""))
 
-    def _compared(self, lips: Streams, sound: Streams, frames: int) -> tuple[str, Sync | None]:
+    def _compared(self, lips: Streams, sound: Array) -> tuple[str, Sync | None]:
         """What speaks against their belonging together, "" for nothing, and the comparison; None without speech."""
         import torch
 
-        lengths = torch.tensor([frames], device=next(self.network.parameters()).device)
-        seen, heard = (self.network.encode_streams(streams, lengths, frames) for streams in (lips, sound))
-        surely = sureness(self.network, heard[-1])
+        heard = heard_in(sound)
+        lengths = torch.tensor([len(heard)], device=next(self.network.parameters()).device)
+        seen = self.network.encode_streams(lips, lengths, len(heard))[SYNC_LAYER][0, 1:]
+        said, surely = _said_in(self.network, sound, heard)
         if surely < LEAST_SURE:
             return "no speech is recognised in the sound here", None
-        here = Sync.of(likeness_of(seen[SYNC_LAYER][0, 1:], heard[SYNC_LAYER][0, 1:]), frames, surely)
+        here = Sync.of(likeness_of(seen, said, heard), int(heard.sum()), surely)
         if here.fit < LEAST_FIT:
             return f"the sound does not go with the lips (fit {here.fit:.2f})", here
         if here.at_the_edge:
@@ -267,20 +271,20 @@ class WhoIsHeard:
         import torch
 
         frames, device = len(next(iter(tracks.values())).points), next(self.network.parameters()).device
-        heard = self.sound.frames(first, first + frames)
-        if level(heard) < SILENT_LEVEL or frames > self.network.max_frames:
+        sound = self.sound.frames(first, first + frames)
+        if frames > self.network.max_frames or _too_little(sound):
             return {}
+        heard = heard_in(sound)
         points = torch.from_numpy(np.stack([track.points for track in tracks.values()])).to(device)
         lengths = torch.full((len(points),), frames, device=device)
         with torch.inference_mode():
             lips = self.network.front_ends(None, points, lengths)
             seen = self.network.encode_streams(lips, lengths, frames)[SYNC_LAYER]
-            said = self.network.encode_streams(hear(self.network, heard), lengths[:1], frames)
-            surely = sureness(self.network, said[-1])
-            alike = [likeness_of(each[1:], said[SYNC_LAYER][0, 1:]) for each in seen]
-            cosines = [_cosines(each[1:], said[SYNC_LAYER][0, 1:]) for each in seen]
+            said, surely = _said_in(self.network, sound, heard)
+            alike = [likeness_of(each[1:], said, heard) for each in seen]
+            cosines = [_cosines(each[1:], said, heard) for each in seen]
         best = max(range(len(alike)), key=lambda number: alike[number].max())
-        there = Sync.of(alike[best], frames, surely)
+        there = Sync.of(alike[best], int(heard.sum()), surely)
         if surely < LEAST_SURE or there.fit < LEAST_FIT or there.at_the_edge:
             return {}
         late = there.offset_frames
@@ -291,12 +295,48 @@ class WhoIsHeard:
 
 
 def _around(cosines: Array, frames: int, first: int) -> Array:
-    """The mean of what is known within a second of each frame, (T,); `cosines` are those of the frames from `first`."""
-    known, total = np.zeros(frames), np.zeros(frames)
-    known[first : first + len(cosines)], total[first : first + len(cosines)] = 1.0, cosines
-    box = np.ones(2 * FRAME_RATE_HZ + 1)
-    count = np.convolve(known, box)[FRAME_RATE_HZ : FRAME_RATE_HZ + frames]
-    return np.asarray(np.convolve(total, box)[FRAME_RATE_HZ : FRAME_RATE_HZ + frames] / np.maximum(1.0, count))
+    """The mean of what is known within a second of each frame, or else of all, (T,); `cosines` are those of the frames
+    from `first`, NaN where nothing is known."""
+    found = np.full(frames, np.nan)
+    found[first : first + len(cosines)] = cosines
+    known, box = np.isfinite(found), np.ones(2 * FRAME_RATE_HZ + 1)
+    count, total = (
+        np.convolve(each, box)[FRAME_RATE_HZ : FRAME_RATE_HZ + frames] for each in (known, np.nan_to_num(found))
+    )
+    return np.where(count > 0.5, total / np.maximum(1.0, count), found[known].mean())
+
+
+def _said_in(network: LipNetwork, sound: Array, heard: Array) -> tuple[Tensor, float]:
+    """What the encoder makes of sound (N,) alone, (T, D), and how surely it is read.
+
+    It is given nothing of the silence before the first and after the last frame that is heard; states there are 0.
+    """
+    import torch
+
+    first, end = _between(heard)
+    lengths = torch.tensor([end - first], device=next(network.parameters()).device)
+    states = network.encode_streams(_features(network, sound, first, end), lengths, end - first)
+    said = states[SYNC_LAYER][0, 1:]
+    return torch.nn.functional.pad(said, (0, 0, first, len(heard) - end)), sureness(network, states[-1])
+
+
+def heard_in(sound: Array) -> Array:
+    """In which frames of sound (N,) anything is recorded, bool (T,)."""
+    return np.array([level(frame) >= SILENT_LEVEL for frame in sound.reshape(-1, SAMPLES_PER_FRAME)], bool)
+
+
+def _between(heard: Array) -> tuple[int, int]:
+    """The first frame that is heard, and the end of the last one."""
+    return int(heard.argmax()), len(heard) - int(heard[::-1].argmax())
+
+
+def _too_little(sound: Array) -> str:
+    """Why sound (N,) cannot be compared with lips, "" where it can."""
+    heard = heard_in(sound)
+    if not heard.any():
+        return "the sound is silent here"
+    enough = heard.sum() >= min(LEAST_HEARD_FRAMES, len(heard))
+    return "" if enough else "there is too little sound here to compare it with the lips"
 
 
 def sureness(network: LipNetwork, states: Tensor) -> float:
@@ -307,14 +347,28 @@ def sureness(network: LipNetwork, states: Tensor) -> float:
 
 
 def hear(network: LipNetwork, sound: Array) -> Streams:
-    """The features of sound (N,) alone."""
+    """The features of sound (N,) in the frames in which anything is recorded; elsewhere there is no such stream.
+
+    Long silence before, after or between words is read badly where it is given to the network as sound.
+    """
+    import torch
+
+    heard = heard_in(sound)
+    if not heard.any():
+        return {}
+    first, end = _between(heard)
+    features, _ = _features(network, sound, first, end)["sound"]
+    where = torch.from_numpy(heard).to(features.device)
+    return {"sound": (features[where[first:end]], where[None])}
+
+
+def _features(network: LipNetwork, sound: Array, first: int, end: int) -> Streams:
+    """Of frames first .. end - 1 of sound (N,), all of them."""
     import torch
 
     device = next(network.parameters()).device
-    frames = len(sound) // SAMPLES_PER_FRAME
-    return network.front_ends(
-        None, None, torch.tensor([frames], device=device), torch.from_numpy(sound)[None].to(device)
-    )
+    samples = torch.from_numpy(sound[first * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME])[None].to(device)
+    return network.front_ends(None, None, torch.tensor([end - first], device=device), samples)
 
 
 def level(sound: Array) -> float:

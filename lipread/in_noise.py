@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,11 @@ class InNoise:
     def clips(self) -> int:
         """How many were read."""
         return next(iter(self.scores.values())).clips
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in plain values; JSON has no infinity, so without noise the ratio is "clean"."""
+        ratio = CLEAN if math.isinf(self.snr_db) else self.snr_db
+        return {"snr_db": ratio, "scores": {way: asdict(score) for way, score in self.scores.items()}}
 
 
 def ratios_of(text: str) -> tuple[float, ...]:

@@ -20,16 +20,18 @@ from lipread.errors import DataError, LipreadError
 from lipread.files import PathLike
 from lipread.outputs import WRITERS
 from lipread.remote import is_url, videos_at
+from lipread.run_record import RECORD_NAME
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
     | {".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 CAPTIONED_SUFFIX = ".captioned.mp4"  # what we write ourselves is not read again
+LIVE_SUFFIX = ".live"  # of what is said in a video while it is being read
 STDIN = "-"
 MAX_PART_BYTES = 200  # of one part of an output name; file systems take 255 with all suffixes
 _WILDCARDS = frozenset("*?[")
-_OUTPUT_SUFFIXES = (*(f".{writer.suffix}" for writer in WRITERS.values()), CAPTIONED_SUFFIX)
+_OUTPUT_SUFFIXES = (*(f".{writer.suffix}" for writer in WRITERS.values()), CAPTIONED_SUFFIX, LIVE_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,18 @@ def key_of(source: Path | str) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """A path that could not be read, and why."""
+    """A path that could not be read, and why.
+
+    Attributes:
+        may_come: no video is there now, but one may still appear, which is what --watch waits for.
+        took_s, device: how long it was tried and on what; None: not at all, or the process that did so is gone.
+    """
 
     source: str
     message: str
+    may_come: bool = False
+    took_s: float | None = None
+    device: str | None = None
 
 
 def collect(
@@ -115,9 +125,11 @@ def _found_at(given: Path, whole: bool, failures: list[Failure]) -> Iterator[tup
     for video, root in videos:
         yield video, video if whole else video.relative_to(root)
     if pattern and not videos:
-        failures.append(Failure(str(given), f"{given}: no video matches this pattern; check it, and quote it"))
+        why = f"{given}: no video matches this pattern; check it, and quote it"
+        failures.append(Failure(str(given), why, may_come=True))
     elif is_folder and not videos:
-        failures.append(Failure(str(given), f"{given}: the folder holds no video; give one, or name sound files"))
+        why = f"{given}: the folder holds no video; give one, or name sound files"
+        failures.append(Failure(str(given), why, may_come=True))
     elif not is_there and not pattern:
         failures.append(Failure(str(given), f"{given}: there is no such file or folder; check the path"))
 
@@ -130,7 +142,7 @@ def _found_remotely(url: str, failures: list[Failure]) -> Iterator[tuple[str, Pa
         failures.append(Failure(url, str(error)))
         return
     if not videos:
-        failures.append(Failure(url, f"{url}: there is no video; check the address"))
+        failures.append(Failure(url, f"{url}: there is no video; check the address", may_come=True))
     for video, below in videos:
         yield video, Path(below)
 
@@ -212,10 +224,11 @@ def _folded(name: str) -> str:
 
 
 def _safe(below: Path, *, keep_suffix: bool = True) -> str:
-    """A path -> an output name: relative, without "..", no part too long, no folder that is called as an output is."""
+    """A path -> an output name: relative, without "..", no part too long, no folder called as a file of ours may be."""
     *folders, last = [part for part in below.parts if part not in (below.anchor, "..", ".")] or ["video"]
     last = last if keep_suffix else os.path.splitext(last)[0]
-    folders = [part + "_" if part.lower().endswith(_OUTPUT_SUFFIXES) else part for part in folders]
+    ours = (*_OUTPUT_SUFFIXES, RECORD_NAME)
+    folders = [part + "_" if part.lower().endswith(ours) else part for part in folders]
     return "/".join(_shortened(part) for part in [*folders, last])
 
 

@@ -19,10 +19,10 @@ import numpy as np
 
 from lipread.appearance import SAME_LOOKS, appearance, is_cut, likeness, thumbnail
 from lipread.errors import ConfigError, missing_libraries_named
+from lipread.speaking import MAX_FACES
 from lipread.values import FRAME_RATE_HZ, Array
 
 MESH_POINTS = 478
-MAX_FACES = 4
 
 SEARCH_FRAMES = FRAME_RATE_HZ // 2  # new faces are looked for so often
 FEWER_SEARCHES = 4  # so many without a face, and its place is given up
@@ -30,7 +30,7 @@ MARGIN = 0.3  # of a face's size, looked at around it
 
 LOOK_FRAMES = FRAME_RATE_HZ // 2  # what people look like is noted so often
 NEW_LOOKS = 0.2  # weight of what they look like now
-MAX_TRACKS = 64  # of those who are gone, the ones gone longest are forgotten
+MAX_TRACKS = 64  # of those who are gone, the ones gone longest are forgotten; fewer than `speaking.LATEST_FACES`
 
 # A face is the same person if its mesh moved by less than this share of its width since it was last seen.
 SAME_FACE_WIDTHS = 0.6
@@ -47,6 +47,8 @@ class FaceMesh:
     Args:
         max_faces: how many faces to look for in each picture.
         min_confidence: detection and tracking threshold, 0..1.
+    Attributes:
+        crowded_frames: in so many pictures there were more faces than are looked for; not known where that is one.
     Raises: MissingDependencyError: mediapipe or a system library it needs is absent. ConfigError: max_faces < 1.
     """
 
@@ -63,6 +65,8 @@ class FaceMesh:
         self._places = 1  # faces that are followed, at most
         self._most = 0  # of the faces found since places were last given up
         self._frame = 0
+        self.crowded_frames = 0
+        self._crowded = False  # when faces were last searched for
         self._last = np.zeros((0, 0, 3), np.uint8)  # picture, and what was found in it
         self._found = np.zeros((0, MESH_POINTS, 2), np.float32)
 
@@ -77,8 +81,12 @@ class FaceMesh:
             return np.zeros((0, MESH_POINTS, 2), np.float32)
         search = self._frame % SEARCH_FRAMES == 0
         self._frame += 1
-        if image is self._last or (not search and _unchanged(image, self._last, self._found)):
-            return self._found
+        if image is not self._last and (search or not _unchanged(image, self._last, self._found)):
+            self._update(image, search=search)
+        self.crowded_frames += self._crowded
+        return self._found
+
+    def _update(self, image: Array, *, search: bool) -> None:
         image = np.ascontiguousarray(image)
         with contextlib.nullcontext() if self._settled else _native_logs_hidden():
             found = self._follow(image)
@@ -88,7 +96,6 @@ class FaceMesh:
                 found = self._search(image, found)
         self._last, self._found = image, found
         self._settled = self._settled or len(found) > 0
-        return found
 
     def close(self) -> None:
         """Free the native resources; closing again does nothing."""
@@ -120,9 +127,10 @@ class FaceMesh:
         """Give every face that is not followed a place, and give up places that have long been empty."""
         self._most = max(self._most, len(found))
         wanted = self._places
-        if self._detector is not None and len(found) < self._max_faces:
-            strangers = sum(not _inside(middle, found) for middle in self._detected(image))
-            wanted = max(wanted, min(self._max_faces, len(found) + strangers))
+        if self._detector is not None:  # where nobody else could be followed, it tells whether anybody is there
+            there = len(found) + sum(not _inside(middle, found) for middle in self._detected(image))
+            self._crowded = there > self._max_faces
+            wanted = max(wanted, min(self._max_faces, there))
         if wanted == self._places and self._frame % (FEWER_SEARCHES * SEARCH_FRAMES) == 1:
             wanted, self._most = max(1, self._most), len(found)
         if wanted == self._places:
@@ -207,9 +215,15 @@ class FaceTracker:
                 self._known += 1
         if image is not None and self._frame % LOOK_FRAMES == 0:
             self._note_looks(image)
-        if len(self._tracks) > MAX_TRACKS:
-            self._tracks.remove(min(self._tracks, key=lambda track: track.seen_at))
+        self._forget()
         return found
+
+    def _forget(self) -> None:
+        while len(self._tracks) > MAX_TRACKS:
+            oldest = min(self._tracks, key=lambda track: track.seen_at)
+            if oldest.seen_at == self._frame:  # all of them are in the picture
+                return
+            self._tracks.remove(oldest)
 
     def _take(self, pairs: list[tuple[float, int, int]], meshes: Array, found: dict[int, Array]) -> set[int]:
         """Give faces to tracks that have none yet, best pair (.., track, face) first -> the faces that were given."""

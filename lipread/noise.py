@@ -65,6 +65,8 @@ def make_noise(
 
 def shaped(kind: str, samples: int, rng: np.random.Generator) -> Samples:
     """White noise; pink: 3 dB less for each octave up; speech-shaped: the long-term spectrum of speech."""
+    if not samples:
+        return np.zeros(0, np.float32)
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
     if kind == "pink":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,23 @@ from lipread.decoding.search import Search
 from lipread.devices import choose_device
 from lipread.errors import ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
-from lipread.hearing import AS_ASKED, SURE, Ears, Modality, SoundStream, WhoIsHeard, check_modality, looks_at_sound
+from lipread.hearing import (
+    AS_ASKED,
+    SURE,
+    Ears,
+    Modality,
+    SoundStream,
+    Sync,
+    WhoIsHeard,
+    check_modality,
+    looks_at_sound,
+)
 from lipread.piece_reader import PieceReader, blanks
 from lipread.pieces import Pieces
 from lipread.reading import Reading, Seen
-from lipread.speaking import SETTLE_FRAMES, reason_for_silence, sight_warnings
-from lipread.turns import Agreement, looks_at
-from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Segment, Transcript
+from lipread.speaking import MAX_FACES, SETTLE_FRAMES, reason_for_silence, sight_warnings
+from lipread.turns import STEP_FRAMES, Agreement, Look, looks_at
+from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Segment, Transcript, Utterance
 from lipread.watch import Clock as Clock
 from lipread.watch import Progress as Progress
 from lipread.watch import Watch
@@ -51,7 +61,7 @@ class LipReader:
         max_faces: how many faces to look for in each picture.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = 4) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = MAX_FACES) -> None:
         from lipread.model.fold import fold_batchnorm
 
         self.checkpoint = checkpoint
@@ -115,20 +125,16 @@ class LipReader:
             if modality != "auto" or sound is None:
                 raise
             return (yield from self._listened(path, sound, clock, warnings, "there is no picture"))
-        readings: dict[int | None, Reading] = {}
-        seen = Seen()
+
+        def begin(label: str | None) -> Reading:
+            ears = Ears(self.network, sound, modality) if sound else None
+            return self.reading(clock, speaker=label, ears=ears, why=self._why_lips_alone(modality))
+
+        readings, seen = _Readings(begin, watch, of_each=speaker == "all"), Seen()
         for look in watch:
             seen.add(look)
-            whose = look.face if speaker == "all" else None  # one reading of whoever is chosen, or one of each face
-            if whose is not None and watch.faces[whose].frames <= 2 * SETTLE_FRAMES:
-                continue  # seen for a moment only
-            if whose not in readings:
-                label = f"Speaker {len(readings) + 1}" if speaker == "all" else None
-                ears = Ears(self.network, sound, modality) if sound else None
-                readings[whose] = self.reading(clock, speaker=label, ears=ears, why=self._why_lips_alone(modality))
-            yield from readings[whose].push(look)
-        for reading in readings.values():
-            yield from reading.end()
+            yield from readings.push(look)
+        yield from readings.end()
         if progress:
             progress("network", 1.0)
         if modality == "auto" and sound and not seen.present.any():  # so nothing was listened to yet
@@ -137,7 +143,7 @@ class LipReader:
             return replace(heard_only, heard_alone=False)
         if sound and not sound.ended_before(len(seen.present) + FRAME_RATE_HZ):
             warnings.append("The sound goes on after the picture's end; that part is read with modality audio only.")
-        transcript = self._transcript(list(readings.values()), seen, clock)
+        transcript = self._transcript(readings.said, seen, clock)
         told = watch.warnings + transcript.warnings + tuple(warnings)
         return replace(transcript, warnings=told, source=os.fspath(path))
 
@@ -197,7 +203,7 @@ class LipReader:
             seen.add(look)
             yield from reading.push(look)
         yield from reading.end()
-        transcript = self._transcript([reading], seen, clock, heard_alone=True)
+        transcript = self._transcript(_Said().add(reading), seen, clock, heard_alone=True)
         return replace(transcript, warnings=tuple(warnings) + transcript.warnings, source=os.fspath(path))
 
     def read_track(
@@ -221,7 +227,7 @@ class LipReader:
                 progress("network", (look.frame + 1) / len(track.present))
         for _ in reading.end():
             pass
-        return self._transcript([reading], seen, reading.clock)
+        return self._transcript(_Said().add(reading), seen, reading.clock)
 
     def moving_log_probs(
         self, track: MouthTrack, *, clock: Clock | None = None, progress: Progress | None = None
@@ -238,21 +244,18 @@ class LipReader:
                     progress("network", end / len(found))
         return found
 
-    def _transcript(
-        self, readings: list[Reading], seen: Seen, clock: Clock, *, heard_alone: bool = False
-    ) -> Transcript:
-        segments = sorted((each for one in readings for each in one.segments), key=lambda each: each.start_s)
-        utterances = sorted((each for one in readings for each in one.utterances), key=lambda each: each.start_s)
+    def _transcript(self, said: _Said, seen: Seen, clock: Clock, *, heard_alone: bool = False) -> Transcript:
+        segments = sorted(said.segments, key=lambda each: each.start_s)
+        utterances = sorted(said.utterances, key=lambda each: each.start_s)
         words = [word for segment in segments for word in segment.words]
         present = seen.present
         reason = None
         if not words:
-            problems = [one.problem for one in readings if one.problem]
             nothing = "the lips move, but no word was recognised in their movement"
             if heard_alone:
-                reason = problems[-1] if problems else "no word was recognised in the sound"
+                reason = said.problem or "no word was recognised in the sound"
             else:
-                reason = reason_for_silence(present, seen.spread) or (problems[-1] if problems else nothing)
+                reason = reason_for_silence(present, seen.spread) or said.problem or nothing
         return Transcript(
             text=" ".join(each.text for each in utterances if each.text),
             segments=tuple(segments),
@@ -265,16 +268,84 @@ class LipReader:
             model=self.checkpoint.name,
             search=self.search.name,
             heard_alone=heard_alone,
-            sound_late_s=_lateness(readings),
+            sound_late_s=None if said.sync is None else said.sync.offset_frames / FRAME_RATE_HZ,
             stage_s=dict(clock.seconds),
         )
 
 
-def _lateness(readings: list[Reading]) -> float | None:
-    """How late the sound is by the reading that knows it best, seconds; None where it is not known."""
-    compared = [one.ears.sync for one in readings if one.ears and one.ears.sync.certainty >= SURE]
-    best = max(compared, key=lambda sync: sync.frames, default=None)
-    return None if best is None else best.offset_frames / FRAME_RATE_HZ
+@dataclass
+class _Said:
+    """What is kept of readings that are over.
+
+    Attributes:
+        problem: of the last one that has any.
+        sync: of the one that knows best how late the sound is; None where none does.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    utterances: list[Utterance] = field(default_factory=list)
+    problem: str | None = None
+    sync: Sync | None = None
+
+    def add(self, reading: Reading) -> _Said:
+        """With this one too."""
+        self.segments += reading.segments
+        self.utterances += reading.utterances
+        self.problem = reading.problem or self.problem
+        sync = reading.ears.sync if reading.ears else None
+        if sync and sync.certainty >= SURE and (self.sync is None or sync.frames > self.sync.frames):
+            self.sync = sync
+        return self
+
+
+class _Readings:
+    """The readings of one video: one of whoever is chosen, or one of each face. The reading of a face that has gone is
+    brought to its end, and goes on if the face comes back; where that cannot be, only what was said is kept.
+
+    Args:
+        begin: the label of a person -> a new reading.
+        watch: knows the faces.
+        of_each: one of each face.
+    Attributes:
+        said: by those whose readings are over; at the end, by everyone.
+    """
+
+    def __init__(self, begin: Callable[[str | None], Reading], watch: Watch, *, of_each: bool) -> None:
+        self.said = _Said()
+        self._begin, self._watch, self._of_each = begin, watch, of_each
+        self._readings: dict[int | None, Reading] = {}
+        self._last: dict[int | None, int] = {}  # of those who are there: the last frame that was pushed
+        self._labels = 0  # given so far
+
+    def push(self, look: Look) -> Generator[Segment]:
+        """Take the next look -> the segments that are over."""
+        yield from self._leave(look.frame)
+        whose = look.face if self._of_each else None
+        if self._of_each and (whose is None or self._watch.faces[whose].frames <= 2 * SETTLE_FRAMES):
+            return  # nobody, or someone seen for a moment only
+        if whose not in self._readings:
+            self._labels += 1
+            self._readings[whose] = self._begin(f"Speaker {self._labels}" if self._of_each else None)
+        self._last[whose] = look.frame
+        yield from self._readings[whose].push(look)
+
+    def end(self) -> Generator[Segment]:
+        """Take that no look follows -> the last segments."""
+        for reading in self._readings.values():
+            yield from reading.end()
+            self.said.add(reading)
+        self._readings.clear()
+
+    def _leave(self, frame: int) -> Generator[Segment]:
+        """Looks come in steps, face by face; who has no look in the whole last step has gone."""
+        gone = [whose for whose, last in self._last.items() if frame - last > STEP_FRAMES]
+        for whose in gone:
+            del self._last[whose]
+            yield from self._readings[whose].end()
+        if gone and self._of_each:
+            faces = self._watch.faces
+            for whose in [each for each in self._readings if each not in self._last and each not in faces]:
+                self.said.add(self._readings.pop(whose))
 
 
 def no_face_track(frames: int) -> MouthTrack:
@@ -287,13 +358,14 @@ def no_face_track(frames: int) -> MouthTrack:
 
 
 def load_model(
-    name_or_path: PathLike = DEFAULT_MODEL, device: str = "auto", **search: Any
+    name_or_path: PathLike = DEFAULT_MODEL, device: str = "auto", *, max_faces: int = MAX_FACES, **search: Any
 ) -> LipReader:
     """Load a checkpoint once, to read many videos with it.
 
     Args:
         name_or_path: a bundled name or the path of a .safetensors file.
         device: "auto" (CUDA, else MPS, else CPU) or a torch device such as "cpu" or "cuda:1".
+        max_faces: how many faces to look for in each picture.
         search: how the text is found, the fields of `SearchConfig`: decoder="beam", lm="grid-ngram", nbest=5, ...
     Raises: ConfigError: the name is unknown, the device is not there, or an option makes no sense.
         CheckpointError: not a lipread checkpoint. DataError: a grammar, lexicon or language model cannot be read.
@@ -304,7 +376,7 @@ def load_model(
 
     config = make_config(SearchConfig, search, origin="search options")
     checkpoint = load_checkpoint(checkpoint_path(name_or_path), choose_device(device))
-    return LipReader(checkpoint, search=make_search(config, checkpoint.alphabet))
+    return LipReader(checkpoint, search=make_search(config, checkpoint.alphabet), max_faces=max_faces)
 
 
 def checkpoint_path(name_or_path: PathLike) -> Path:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lipread.files import PathLike
 from lipread.run_record import RECORD_NAME, FileState, RunRecord
 
 WRITE_BACK_EVERY_S = 10.0  # what a killed run did since then is done again
+_WILDCARDS = frozenset("*?[")
 
 
 def is_url(path: PathLike) -> bool:
@@ -57,20 +59,31 @@ def state_of(path: PathLike) -> FileState | None:
 def videos_at(url: str, is_video: Callable[[str], bool]) -> list[tuple[str, str]]:
     """(URL, its path for the outputs) of each video below a folder, of each that a pattern matches, or of the one.
 
+    Hidden files and folders are left out, unless a pattern names them. A file that is called as a pattern is the file.
+
     Raises: ConfigError: nobody here can read such URLs. VideoError: the file system does not answer.
     """
     fs, inner = _opened(url)
 
     def look() -> tuple[list[str], str]:
-        if "*" in inner or "?" in inner or "[" in inner:
-            root = os.path.dirname(inner.split("*")[0].split("?")[0].split("[")[0])
-            return [path for path in sorted(fs.glob(inner)) if is_video(os.path.basename(path))], root
+        fs.invalidate_cache()  # who looks again wants to see what is new
+        if not _WILDCARDS.isdisjoint(inner) and not fs.exists(inner):
+            root = os.path.dirname(re.split(r"[*?[]", inner)[0])
+            return among(fs.glob(inner), root, hidden=_is_hidden(inner[len(root) :])), root
         if fs.isdir(inner):
-            return [path for path in sorted(fs.find(inner)) if is_video(os.path.basename(path))], inner
+            return among(fs.find(inner), inner, hidden=False), inner
         return ([inner] if fs.exists(inner) else []), os.path.dirname(inner)
+
+    def among(paths: Iterable[str], root: str, *, hidden: bool) -> list[str]:
+        seen = (path for path in sorted(paths) if hidden or not _is_hidden(path[len(root) :]))
+        return [path for path in seen if is_video(os.path.basename(path))]
 
     paths, root = _asked(look, url)
     return [(str(fs.unstrip_protocol(path)), path[len(root) :].lstrip("/")) for path in paths]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The record of a run: one JSON line for every video that was read, appended to lipread-run.jsonl in the output folder.
 
-Each line has the input, its size and time, model, options, result, seconds per stage and error. It is written when all
-outputs of the video are there, so what it says is true whenever the run is killed; a line that was being written then
-is passed over. A run that is started again leaves out what the record says is done.
+Each line has the input, its size and time, model, options, version, device, result, seconds and error. It is written
+when all outputs of the video are there, so what it says is true whenever the run is killed; a line that was being
+written then is passed over. A run that is started again leaves out what the record says is done.
 """
 
 from __future__ import annotations
@@ -172,6 +172,19 @@ def model_identity(name_or_path: PathLike) -> str:
     except OSError:  # loading it will say why
         return os.fspath(name_or_path)
     return f"{path.stem} {digest[:16]}"
+
+
+def language_model_identity(name_or_path: str) -> str:
+    """As `model_identity`, of a language model: its files and what was tuned for it count."""
+    from lipread.language_models import bundled_language_models, tuned_path
+
+    path = bundled_language_models().get(name_or_path, Path(name_or_path))
+    files = sorted(path.rglob("*")) if path.is_dir() else [path, tuned_path(path)]
+    digest = hashlib.sha256()
+    for file in files:
+        with contextlib.suppress(OSError), open(file, "rb") as content:  # loading it will say why
+            digest.update(file.name.encode(errors="surrogateescape") + hashlib.file_digest(content, "sha256").digest())
+    return f"{name_or_path} {digest.hexdigest()[:16]}" if path.exists() else name_or_path
 
 
 def option_identity(value: Any) -> Any:

@@ -5,6 +5,7 @@ Shapes: T frames at 25 Hz, P = 9 lip points, N = 478 mesh points.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ SMALL_EYE_PX = 12.0  # inner eye corners nearer than this: the mouth is a dozen 
 GHOST_SHARE = 0.05  # a face seen in less than this share of the frames of the most seen one does not count
 LONG_SIGHT_FRAMES = 60 * FRAME_RATE_HZ  # ... of which a minute counts: three seconds are more than a moment
 LARGER_PORTRAIT = 1.25  # a face so many times as high as in its portrait is cut out anew
+PORTRAIT_PX = 256  # portraits are no larger, either way
+MAX_FACES = 4  # looked for in each picture, unless more are asked for
+# What is kept of people who have gone: of those seen last, who may be known again, and of those seen longest.
+LATEST_FACES, LASTING_FACES = 80, 48
 LONG_GAP_S = 0.5  # a face lost for longer is worth a warning
 
 
@@ -31,10 +36,12 @@ class SeenFace:
 
     Attributes:
         portrait: the face and a little around it, RGB uint8, to tell it from others; None without a picture.
+        read_frames: in how many frames it was read.
     """
 
     frames: int = 0
     portrait: Array | None = None
+    read_frames: int = 0
     _left_sum: float = 0.0
     _size_sum: float = 0.0
     _portrait_px: float = 0.0
@@ -48,7 +55,7 @@ class SeenFace:
             left, top = (max(0, int(edge - around)) for edge in low)
             right, bottom = (max(0, int(edge + around)) for edge in high)
             if (cut := image[top:bottom, left:right]).size:
-                self.portrait, self._portrait_px = cut.copy(), height_px
+                self.portrait, self._portrait_px = _small(cut), height_px
         self.frames += 1
         self._left_sum += float(low[0] + high[0]) / 2
         self._size_sum += float(high[1] - low[1])
@@ -62,6 +69,26 @@ class SeenFace:
     def height_px(self) -> float:
         """Mean height, pixels."""
         return self._size_sum / max(1, self.frames)
+
+
+def see_face(faces: dict[int, SeenFace], identity: int, mesh: Array, image: Array | None = None) -> None:
+    """Note a face among those seen so far, in which the one seen last comes last. Arguments as `SeenFace.see`."""
+    face = faces.pop(identity, None) or SeenFace()
+    face.see(mesh, image)
+    faces[identity] = face
+
+
+def forget_faces(faces: dict[int, SeenFace], there: Container[int]) -> list[int]:
+    """Forget people where there are too many -> their identities.
+
+    They are those seen in the fewest frames, of all who are neither there nor among the `LATEST_FACES` seen last.
+    """
+    surplus = max(0, len(faces) - LATEST_FACES - LASTING_FACES)
+    gone = [identity for identity in list(faces)[:-LATEST_FACES] if identity not in there] if surplus else []
+    forgotten = sorted(gone, key=lambda identity: faces[identity].frames)[:surplus]
+    for identity in forgotten:
+        del faces[identity]
+    return forgotten
 
 
 def lip_spread(points: Array) -> Array:
@@ -159,7 +186,18 @@ def left_to_right(faces: dict[int, SeenFace]) -> list[int]:
     """Identities of the faces that count, leftmost first; what was seen only for a moment is left out."""
     most = min(max((face.frames for face in faces.values()), default=0), LONG_SIGHT_FRAMES)
     counted = [identity for identity, face in faces.items() if face.frames >= GHOST_SHARE * most]
-    return sorted(counted, key=lambda identity: faces[identity].left_px)
+    return sorted(counted, key=lambda identity: (faces[identity].left_px, identity))
+
+
+def _small(picture: Array) -> Array:
+    """A copy of a picture (h, w, 3), reduced to `PORTRAIT_PX` at most."""
+    scale = PORTRAIT_PX / max(picture.shape[:2])
+    if scale >= 1:
+        return picture.copy()
+    import cv2
+
+    height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _runs(flags: Array) -> list[tuple[int, int]]:

@@ -82,7 +82,7 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
 def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) -> Offset | None:
     """The same for one person who is looked at; None where their lips hardly move.
 
-    Raises: NoSoundError: no speech is recognised in the sound.
+    Raises: NoSoundError: no speech is recognised in the sound, or too little is heard.
     """
     from lipread.watch import Clock
 
@@ -94,7 +94,7 @@ def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) 
     for _ in reading.end():
         pass
     if not ears.sync.frames and ears.speechless:
-        raise NoSoundError("no speech is recognised in the sound, so there is nothing to compare the lips with")
+        raise NoSoundError("no speech is recognised in the sound, or too little to compare the lips with")
     if not ears.sync.frames:
         return None
     return Offset(ears.sync.offset_frames / FRAME_RATE_HZ, ears.sync.certainty, ears.sync.fit)

@@ -9,16 +9,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lipread.batch import BatchReport, Outcome, nobody_there
+from lipread.batch import BatchReport, Outcome, live_line
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, EvalClip, Evaluation
 from lipread.files import PathLike, printable, written_whole
 from lipread.inputs import Failure, Job
 from lipread.metrics import Score
-from lipread.outputs import labelled
+from lipread.run_record import FileState
 from lipread.values import Array, Segment, Transcript
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ _READ_SHARE = 0.9  # of the time of one video goes into its pictures, the rest i
 
 
 class _Display:
-    """A bar over many clips; each takes part of it as far as it has come."""
+    """A bar; `count` says beside it how far one is, None: as a percentage."""
 
-    def __init__(self, clips: int, *, quiet: bool = False) -> None:
+    def __init__(self, total: float, count: ProgressColumn | None, *, quiet: bool = False) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn() if clips > 1 else TextColumn("{task.percentage:>3.0f}%"),
+            count or TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(),
             console=err,
             transient=True,
             disable=quiet or not err.is_terminal,
         )
-        self._task = self._bar.add_task("reading", total=clips)
+        self._task = self._bar.add_task("reading", total=total, ended=0)
         self._ended = 0
 
     def __enter__(self) -> Self:
@@ -57,66 +57,99 @@ class _Display:
     ) -> None:
         self._bar.stop()
 
-    def progress(self, stage: str, share: float) -> None:
-        """Take how far the current clip is."""
-        part = _READ_SHARE * share if stage == "video" else _READ_SHARE + (1 - _READ_SHARE) * share
-        self._bar.update(self._task, completed=self._ended + part)
 
-    def end_one(self) -> None:
-        """Take the end of a clip."""
-        self._ended += 1
-        self._bar.update(self._task, completed=self._ended)
+def _part(stage: str, share: float) -> float:
+    """How much of a clip is over."""
+    return _READ_SHARE * share if stage == "video" else _READ_SHARE + (1 - _READ_SHARE) * share
 
 
 class BatchDisplay(_Display):
     """Shows each video's text as soon as it is there.
 
+    In the bar each video has room by its size, for a long one takes longer; one that is skipped has none. The size of
+    those behind URLs is not asked for: they take as much as the others do on average.
+
     Args:
-        videos: how many; None: they come as they like.
+        jobs: the videos; None: they come as they like.
         live: shows each segment as soon as it is over; None: where that is of one video and on a terminal.
         verbose: shows words with times and confidence.
         quiet: shows nothing of all this.
     """
 
     def __init__(
-        self, videos: int | None, *, live: bool | None = None, verbose: bool = False, quiet: bool = False
+        self, jobs: Sequence[Job] | None, *, live: bool | None = None, verbose: bool = False, quiet: bool = False
     ) -> None:
-        super().__init__(videos or 0, quiet=quiet)
-        self._verbose, self._quiet, self._endless = verbose, quiet, videos is None
-        self._alone = videos == 1
+        sizes = {job.name: state.size for job in jobs or () if (state := FileState.of(job.source))}
+        self._usual = max(1.0, sum(sizes.values()) / max(1, len(sizes)))
+        self._sizes = {job.name: sizes.get(job.name, self._usual) for job in jobs or ()}  # bytes of what is not over
+        self._over, self._left = 0.0, sum(self._sizes.values())  # bytes
+        count = TextColumn(f"{{task.fields[ended]}}/{len(jobs)}") if jobs is not None and len(jobs) > 1 else None
+        super().__init__(self._left, count, quiet=quiet)
+        self._verbose, self._quiet, self._endless = verbose, quiet, jobs is None
+        self._alone = jobs is not None and len(jobs) == 1
         self._live = (self._alone and out.is_terminal if live is None else live) and not quiet
-        self._shares: dict[str, float] = {}  # how far the videos under way are
+        self._parts: dict[str, float] = {}  # bytes that are over of the videos under way
 
     def progress_of(self, job: Job, stage: str | Segment, share: float) -> None:
         """Take how far one of the videos under way is, or what was just said in it."""
         if isinstance(stage, Segment):
             if self._live:
-                _say(f"{'' if self._alone else f'{job.source}: '}{stage.start_s:8.2f} s  {labelled(stage)}")
+                _say(f"{'' if self._alone else f'{job.source}: '}{live_line(stage)}")
             return
-        self._shares[job.name] = _READ_SHARE * share if stage == "video" else _READ_SHARE + (1 - _READ_SHARE) * share
+        if job.name not in self._sizes:  # it came as it liked
+            state = FileState.of(job.source)
+            self._sizes[job.name] = state.size if state else self._usual
+            self._left += self._sizes[job.name]
+        self._parts[job.name] = _part(stage, share) * self._sizes[job.name]
         self._show()
 
     def finished(self, job: Job, outcome: Outcome | None) -> None:
         """Take what became of a video."""
-        self._shares.pop(job.name, None)
+        self._parts.pop(job.name, None)
+        size = self._sizes.pop(job.name, 0.0)
+        self._left -= size
+        self._over += 0.0 if outcome is None else size
         self._ended += 1
         self._show()
-        if self._quiet:
+        if isinstance(outcome, Failure) and self._endless:  # the end may be far
+            show_failure(outcome)
+        elif self._quiet:
             return
-        if outcome is None:
+        elif outcome is None:
             _say(f"{job.source}: done already")
-        elif isinstance(outcome, Failure) or nobody_there(outcome.transcript):
+        elif isinstance(outcome, Failure):
             _say(f"{job.source}: failed", err)  # why is said at the end
         else:
             show_transcript(outcome.transcript, words=self._verbose)
 
+    @property
+    def share(self) -> float:
+        """How much of the work is over, 0..1, as the bar shows it."""
+        return (self._over + sum(self._parts.values())) / max(1.0, self._over + self._left)
+
     def _show(self) -> None:
-        total = self._ended + len(self._shares) if self._endless else None
-        self._bar.update(self._task, completed=self._ended + sum(self._shares.values()), total=total)
+        total = max(1.0, self._over + self._left)
+        if not self._endless:
+            self._bar.tasks[0].total = total  # a change of it in `update` would forget how quick it went so far
+        self._bar.update(
+            self._task, total=total, completed=self._over + sum(self._parts.values()), ended=self._ended
+        )
 
 
 class ClipDisplay(_Display):
-    """Shows clips that could not be read."""
+    """A bar in which every clip has the same room, and the clips that could not be read."""
+
+    def __init__(self, clips: int, *, quiet: bool = False) -> None:
+        super().__init__(clips, MofNCompleteColumn() if clips > 1 else None, quiet=quiet)
+
+    def progress(self, stage: str, share: float) -> None:
+        """Take how far the current clip is."""
+        self._bar.update(self._task, completed=self._ended + _part(stage, share))
+
+    def end_one(self) -> None:
+        """Take the end of a clip."""
+        self._ended += 1
+        self._bar.update(self._task, completed=self._ended)
 
     def finished(self, result: ClipResult) -> None:
         """Take the result of a clip."""
@@ -186,7 +219,7 @@ def candidate_table(transcript: Transcript) -> Table:
 
 
 def show_report(report: BatchReport, videos: int, folder: Path | str, *, quiet: bool = False) -> None:
-    """What became of a batch: every failure again, and a table at its end."""
+    """What became of a batch: every failure again, videos without a face, and a table at its end."""
     if report.interrupted:
         ended = report.done + report.empty + report.skipped
         _say(
@@ -195,13 +228,20 @@ def show_report(report: BatchReport, videos: int, folder: Path | str, *, quiet: 
             err,
         )
     for failure in report.failures:
-        _say(f"lipread: error: {failure.message}", err)
+        show_failure(failure)
     if quiet:
         return
+    for each in report.faceless:
+        _say(f"lipread: warning: {each.message}", err)
     if videos > 1:
         out.print(_summary(report))
     if report.done + report.empty:
         _say(f"files written to {folder.resolve() if isinstance(folder, Path) else folder}")
+
+
+def show_failure(failure: Failure, *, waited_for: bool = False) -> None:
+    """What could not be read, or where one waits for videos."""
+    _say(f"lipread: {'waiting for videos' if waited_for else 'error'}: {failure.message}", err)
 
 
 def _summary(report: BatchReport) -> Table:

@@ -22,8 +22,10 @@ from lipread.speaking import (
     TALKING_SPREAD,
     SeenFace,
     check_speaker,
+    forget_faces,
     left_to_right,
     lip_spread,
+    see_face,
 )
 from lipread.values import FRAME_RATE_HZ, LIP_POINTS, Array, Mouth, MouthTrack
 
@@ -89,7 +91,9 @@ class Turns:
             from left to right among the faces so far; or "all": everyone, each face on its own.
         agreement: where "auto" has several faces whose lips move, the one that the sound goes with is chosen by this.
     Attributes:
-        faces: identity -> what was seen of that face so far.
+        faces: identity -> what was seen of that face so far; where there are very many, of those who are there, who
+            may come back, or who were there longest, as `forget_faces` has it.
+        more: whether faces that counted were forgotten.
         together: whether any two faces were seen in one frame.
         heard: whether the sound ever helped to choose.
     Raises: ConfigError: speaker is none of these.
@@ -98,6 +102,7 @@ class Turns:
     speaker: str | int = "auto"
     agreement: Agreement | None = None
     faces: dict[int, SeenFace] = field(default_factory=dict)
+    more: bool = False
     together: bool = False
     heard: bool = False
     _mouths: list[Mouths] = field(default_factory=list)  # of the frames from `_base` on
@@ -108,13 +113,15 @@ class Turns:
         check_speaker(self.speaker)
 
     def push(self, mouths: Mouths) -> list[Look]:
-        """Take the next frame -> looks at those that are decided; of "all", face by face and in order for each."""
+        """Take the next frame -> looks at those that are decided; of "all", face by face and in order for each, or at
+        nobody where nobody is there for long."""
         self._mouths.append(mouths)
         for identity, mouth in mouths.items():
-            self.faces.setdefault(identity, SeenFace()).see(mouth.box)
+            see_face(self.faces, identity, mouth.box)
         known = self._base + len(self._mouths)
         if known < self._next + STEP_FRAMES + LATE_FRAMES:
             return []
+        self._forget()  # not at the end: looks that were given out name faces that are still known
         return self._decide(self._next + STEP_FRAMES)
 
     def end(self) -> list[Look]:
@@ -130,7 +137,7 @@ class Turns:
         judged = {identity: self._judge(identity, end) for identity in here}
         self._note_together()
         looks: list[Look] = []
-        if self.speaker == "all":
+        if self.speaker == "all" and here:
             for identity in sorted(here, key=lambda each: self.faces[each].left_px):
                 looks += self._looks([identity] * (end - self._next), judged)
         else:
@@ -140,6 +147,12 @@ class Turns:
         del self._mouths[:surplus]
         self._base += surplus
         return looks
+
+    def _forget(self) -> None:
+        counted = left_to_right(self.faces)
+        there = {identity for mouths in self._mouths for identity in mouths}
+        forgotten = forget_faces(self.faces, there)
+        self.more = self.more or not set(counted).isdisjoint(forgotten)
 
     def _note_together(self) -> None:
         counted = set(left_to_right(self.faces))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from lipread.ahead import ahead
 from lipread.errors import ConfigError, NoFaceError, missing_libraries_named
 from lipread.files import PathLike
-from lipread.speaking import SeenFace, left_to_right
+from lipread.speaking import MAX_FACES, SeenFace, forget_faces, left_to_right, see_face
 from lipread.turns import Agreement, Look, Turns
 from lipread.values import FRAME_RATE_HZ, Array, Frame, MouthTrack
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 PICTURES_AHEAD = 8  # decoded, at most, before the landmarks of the first are found
 SIGHTS_AHEAD = 2 * FRAME_RATE_HZ  # frames whose mouths are found, at most, before they are read
+# More faces than are followed are worth a warning in so large a share of the frames, or in so many.
+CROWDED_SHARE, CROWDED_FRAMES = 0.25, 10 * FRAME_RATE_HZ
 
 Progress = Callable[[str, float], None]  # (stage, share of it that is done, 0..1)
 
@@ -68,12 +69,12 @@ class Watched:
 class Watch:
     """The first half of the way: a video file -> looks at whoever is read, in order for each face.
 
-    Args: as of `LipReader.transcribe`, and of `Turns`.
+    Args: as of `LipReader.transcribe`, and of `Turns`; `portraits`: whether to keep a picture of each face.
     Attributes:
-        faces: identity -> what was seen of that face so far.
+        faces: identity -> what was seen of that face so far, as `Turns.faces`.
         together: whether two of them were seen at once.
         warnings: sentences about the video; complete at its end.
-        portraits: identity -> a picture of the face.
+        portraits: a picture of each face that counts, as far as they are kept.
     Raises: VideoError: the file cannot be read as a video. MissingDependencyError: a system library is absent.
         NoFaceError (at the end): there is no face of the number asked for.
     """
@@ -83,10 +84,11 @@ class Watch:
         path: PathLike,
         *,
         speaker: str | int = "auto",
-        max_faces: int = 4,
+        max_faces: int = MAX_FACES,
         agreement: Agreement | None = None,
         clock: Clock | None = None,
         progress: Progress | None = None,
+        portraits: bool = False,
     ) -> None:
         with missing_libraries_named():
             from lipread.video import read_frames
@@ -94,15 +96,14 @@ class Watch:
         self._name, self._speaker, self._max_faces = os.fspath(path), speaker, max_faces
         self._clock, self._progress = clock or Clock(), progress
         self._turns = Turns(speaker, agreement)
-        self._portraits: dict[int, SeenFace] = {}
-        self._read_by: Counter[int] = Counter()  # frames in which each face was read
+        self._portraits: dict[int, SeenFace] | None = {} if portraits else None
         self.warnings: tuple[str, ...] = ()
         with self._clock.stage("video"):
             self._stream: VideoStream = read_frames(path)
 
     @property
     def faces(self) -> dict[int, SeenFace]:
-        """Identity -> what was seen of that face so far."""
+        """Identity -> what was seen of that face so far, as `Turns.faces`."""
         return self._turns.faces
 
     @property
@@ -118,13 +119,14 @@ class Watch:
     @property
     def portraits(self) -> list[Array]:
         """A picture of each face that counts, from left to right, RGB uint8 (h, w, 3)."""
-        seen = [self._portraits[identity].portrait for identity in self.ordered if identity in self._portraits]
+        kept = self._portraits or {}
+        seen = [kept[identity].portrait for identity in self.ordered if identity in kept]
         return [portrait for portrait in seen if portrait is not None]
 
     @property
     def chosen(self) -> int:
         """Number of the face that was read most, from the left, from 0."""
-        most = max(self.ordered, key=lambda identity: self._read_by[identity], default=None)
+        most = max(self.ordered, key=lambda identity: self.faces[identity].read_frames, default=None)
         return 0 if most is None else self.ordered.index(most)
 
     def __iter__(self) -> Iterator[Look]:
@@ -135,6 +137,7 @@ class Watch:
         with self._stream, FaceMesh(max_faces=self._max_faces) as mesh:
             pictures = ahead(self._pictures(), size=PICTURES_AHEAD)
             sights = ahead(self._sights(pictures, mesh), size=SIGHTS_AHEAD)
+            frame = 0
             try:
                 for frame, complete in enumerate(sights, start=1):
                     for mouths in complete:
@@ -144,7 +147,8 @@ class Watch:
             finally:
                 sights.close()
             yield from self._noted(self._turns.end())
-            self.warnings = (*self._stream.warnings, *self._about_faces())
+            crowded = crowd_warnings(mesh.crowded_frames, frame, self._max_faces)
+            self.warnings = (*self._stream.warnings, *self._about_faces(), *crowded)
 
     def _pictures(self) -> Generator[Frame]:
         while True:
@@ -166,8 +170,10 @@ class Watch:
                 with self._clock.stage("landmarks"):
                     meshes = tracker.update(mesh.detect(frame.image), frame.image)
                 with self._clock.stage("mouth"):
-                    for identity, points in meshes.items():
-                        self._portraits.setdefault(identity, SeenFace()).see(points, frame.image)
+                    if self._portraits is not None:
+                        for identity, points in meshes.items():
+                            see_face(self._portraits, identity, points, frame.image)
+                        forget_faces(self._portraits, meshes)
                     complete = crowd.push(frame.image, meshes)
                 yield last
                 last = complete
@@ -180,7 +186,7 @@ class Watch:
     def _noted(self, looks: list[Look]) -> Iterator[Look]:
         for look in looks:
             if look.face is not None and look.mouth is not None:
-                self._read_by[look.face] += 1
+                self.faces[look.face].read_frames += 1
             yield look
 
     def _about_faces(self) -> list[str]:
@@ -194,20 +200,31 @@ class Watch:
             )
         if not self.together or self._speaker == "all":
             return []
-        several = sum(self._read_by[identity] > 0 for identity in self.ordered) > 1
+        several = sum(self.faces[identity].read_frames > 0 for identity in self.ordered) > 1
         by = "went with the sound" if self._turns.heard else "moved most"
         read = f"was read most, each while its lips {by}" if several else "was read"
+        more = "More than " if self._turns.more else ""
         return [
-            f"{count} faces were seen; number {self.chosen} from the left (counted from 0) {read}. "
+            f"{more}{count} faces were seen; number {self.chosen} from the left (counted from 0) {read}. "
             "Choose another with the speaker option."
         ]
+
+
+def crowd_warnings(crowded: int, frames: int, max_faces: int) -> list[str]:
+    """What to say where more faces were there than are followed in `crowded` of the frames."""
+    if not crowded or crowded < min(CROWDED_FRAMES, CROWDED_SHARE * frames):
+        return []
+    return [
+        f"There were more than {max_faces} faces in the picture for {crowded / FRAME_RATE_HZ:.0f} s, and no more than "
+        f"{max_faces} are followed; to follow all of them, raise --max-faces."
+    ]
 
 
 def watch_mouth(
     path: PathLike,
     *,
     speaker: str | int = "auto",
-    max_faces: int = 4,
+    max_faces: int = MAX_FACES,
     agreement: Agreement | None = None,
     clock: Clock | None = None,
     progress: Progress | None = None,
@@ -220,7 +237,9 @@ def watch_mouth(
     """
     if speaker == "all":
         raise ConfigError("speaker 'all' has more than one mouth; choose auto, largest, or a number from 0")
-    watch = Watch(path, speaker=speaker, max_faces=max_faces, agreement=agreement, clock=clock, progress=progress)
+    watch = Watch(
+        path, speaker=speaker, max_faces=max_faces, agreement=agreement, clock=clock, progress=progress, portraits=True
+    )
     track = MouthTrack.of([look.mouth for look in watch])
     if not watch.together:
         return Watched(track, min(1, len(watch.ordered)), watch.warnings)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from lipread.inputs import Job
+from lipread.remote import state_of
 from lipread.run_record import FileState
 from lipread.workers import LATER, Later
 
 STEADY_S = 3.0  # a file of which size and time did not change for so long is taken to be whole
 LOOK_EVERY_S = 1.0
+LOOK_SHARE = 0.1  # of the time may go into looking: a large tree is looked at less often
 
 
 class Watch:
@@ -30,14 +32,20 @@ class Watch:
     def jobs(self) -> Iterator[Job | Later]:
         """Endless: the next file that is whole, or `LATER` where there is none now."""
         while True:
-            looked_s = time.monotonic()
-            for job in self._find():
+            began_s, away_s = time.monotonic(), 0.0
+            found = self._find()
+            there = {job.key for job in found}
+            self._seen = {key: known for key, known in self._seen.items() if key in there}
+            for job in found:
                 if self._is_whole(job):
                     self._given[job.key] = self._seen.pop(job.key)[0]
                     self._under_way.add(job.key)
+                    left_s = time.monotonic()
                     yield job
+                    away_s += time.monotonic() - left_s
+            looking_s = time.monotonic() - began_s - away_s
             yield LATER
-            while time.monotonic() - looked_s < LOOK_EVERY_S:
+            while time.monotonic() - began_s < max(LOOK_EVERY_S, looking_s / LOOK_SHARE):
                 yield LATER
 
     def release(self, job: Job) -> None:
@@ -45,7 +53,7 @@ class Watch:
         self._under_way.discard(job.key)
 
     def _is_whole(self, job: Job) -> bool:
-        state = FileState.of(job.source)
+        state = state_of(job.source)
         if state is None or job.key in self._under_way or self._given.get(job.key) == state:
             return False
         seen, since_s = self._seen.get(job.key, (None, 0.0))

@@ -155,9 +155,40 @@ def test_what_is_not_finite_becomes_silence(tmp_path: Path) -> None:
     sound[0, 4000:4010] = np.nan
     sound[0, 8000] = np.inf
     sound[0, 9000] = -np.inf
-    samples = heard(write_sound(tmp_path / "a.wav", sound, rate_hz=16_000, codec="pcm_f32le"))
+    path, warnings = write_sound(tmp_path / "a.wav", sound, rate_hz=16_000, codec="pcm_f32le"), list[str]()
+    samples = read_audio(path, warnings=warnings)
+    assert samples is not None and np.isfinite(samples).all()
+    assert warnings == ["Samples of the sound are not finite (NaN or infinite); there it counts as silent."]
     assert not samples[4000:4010].any() and samples[8000] == 0 and samples[9000] == 0
     assert np.allclose(samples[10_000:], sound[0, 10_000:], atol=1e-5)
+    two = np.concatenate([np.full_like(sound, np.nan), np.nan_to_num(sound, posinf=0, neginf=0)])
+    path = write_sound(tmp_path / "b.wav", two, rate_hz=16_000, codec="pcm_f32le", layout="stereo")
+    assert np.allclose(heard(path), two[1] / 2, atol=1e-5)  # a broken channel leaves the other
+
+
+def test_channels_that_take_each_other_away(tmp_path: Path) -> None:
+    """One channel upside down: their mean is silent, so one is taken, and it stays the same one."""
+    sound = tone(500, 2.0, 48_000)
+    expected = 0.5 * np.sin(2 * np.pi * 500 * np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ)
+    upside_down = np.concatenate([0.98 * sound, -sound])
+    path = write_sound(tmp_path / "a.wav", upside_down, rate_hz=48_000, codec="pcm_s16le", layout="stereo")
+    assert np.abs(heard(path) + expected)[MARGIN:-MARGIN].max() < 2e-3
+    coded = heard(write_sound(tmp_path / "a.m4a", upside_down, rate_hz=48_000, codec="aac", layout="stereo"))
+    assert 0.3 < float(np.std(coded[2000:30_000])) < 0.4
+    beside = np.concatenate([sound, 0 * sound])  # silence takes nothing away
+    path = write_sound(tmp_path / "b.wav", beside, rate_hz=48_000, codec="pcm_s16le", layout="stereo")
+    assert np.abs(heard(path) - expected / 2)[MARGIN:-MARGIN].max() < 2e-3
+
+
+def test_channels_that_take_each_other_away_for_a_while(tmp_path: Path) -> None:
+    sound = tone(500, 6.0, 16_000)
+    turned = sound.copy()
+    turned[:, 32_000:] *= -1  # after 2 s
+    path = write_sound(
+        tmp_path / "a.wav", np.concatenate([sound, turned]), rate_hz=16_000, codec="pcm_s16le", layout="stereo"
+    )
+    loud = heard(path).reshape(12, -1).std(axis=1)
+    assert np.allclose(np.delete(loud, [4, 5, 6]), 0.5 / 2**0.5, atol=0.01)  # it takes a second to be noticed
 
 
 def test_no_sound_is_none(tmp_path: Path) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
+from lipread import __version__, language_models
 from lipread.batch import BatchReport, Done, Recipe, transcribe_files
 from lipread.engines import HereEngine
 from lipread.errors import OutputError, VideoError
 from lipread.inputs import Failure, Job, collect
-from lipread.run_record import RECORD_NAME, RunRecord
+from lipread.run_record import RECORD_NAME, FileState, RunRecord
 from lipread.values import Segment, Transcript, Word
 
 WORDS = (Segment(0, 1, "bin", (Word("bin", 0, 1, 0.9),), 0.9),)
@@ -20,14 +25,19 @@ NO_FACE = replace(SAID, text="", segments=(), face_share=0.0, reason="no face wa
 
 
 class PretendReader:
-    """Reads a file's first word instead of lips: "bad", "fault", "wall", "stop" or anything else."""
+    """Reads a file's first word instead of lips: "bad", "fault", "wall", "stop", "torn" or anything else."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.network = torch.nn.Linear(1, 1)
 
-    def transcribe(self, path: Path, *, speaker: object = "auto", **_: object) -> Transcript:
+    def transcribe(self, path: Path, *, heard: Callable[[Segment], None] | None = None, **_: object) -> Transcript:
         self.seen.append(path.name)
         kind = path.read_text()
+        if heard and kind in ("fine", "torn", "stop"):
+            heard(WORDS[0])
+        if kind == "torn":
+            raise VideoError(f"{path} ends too early")
         if kind == "bad":
             raise VideoError(f"{path} is not a video")
         if kind == "full":
@@ -52,9 +62,10 @@ def names(folder: Path) -> list[str]:
 
 
 def read(
-    reader: PretendReader, jobs: list[Job], out: Path, *, formats: tuple[str, ...] = ("txt",), **more: Any
+    reader: PretendReader, jobs: list[Job], out: Path, *, formats: tuple[str, ...] = ("txt",), live: bool = False,
+    **more: Any,
 ) -> BatchReport:
-    recipe = Recipe(out, formats)
+    recipe = Recipe(out, formats, live=live)
     with RunRecord(out) as record:
         return transcribe_files(HereEngine(reader, recipe), jobs, recipe, record, **more)  # type: ignore[arg-type]
 
@@ -79,8 +90,8 @@ def test_one_failure_stops_nothing(tmp_path: Path) -> None:
     assert messages[0] == f"{source}/a.mp4 is not a video"
     assert "unexpected ZeroDivisionError: ours" in messages[1]
     assert messages[1].startswith(f"{source}/c.mp4")
-    assert "no face was found" in messages[2]
-    assert messages[3] == f"{source}/g.mp4: the disk is full"
+    assert messages[2] == f"{source}/g.mp4: the disk is full"
+    assert len(messages) == 3
     assert (report.done, report.empty, report.failed, report.skipped, report.exit_code) == (2, 1, 3, 0, 1)
     assert report.video_s == 3.0
 
@@ -90,6 +101,16 @@ def test_all_well_is_zero(tmp_path: Path) -> None:
     report = read(PretendReader(), jobs, tmp_path / "out", formats=Recipe(tmp_path).formats)
     assert report.exit_code == BatchReport().exit_code == 0
     assert names(tmp_path / "out") == ["a.json", "a.srt", "a.tsv", "a.txt", "a.vtt", RECORD_NAME]
+
+
+def test_where_no_face_is_seen_nothing_is_said_and_nothing_failed(tmp_path: Path) -> None:
+    jobs, _ = collect([files(tmp_path / "in", a_mp4="fine", d_mp4="wall")])
+    report = read(PretendReader(), jobs, tmp_path / "out")
+    assert (report.done, report.empty, report.failed, report.exit_code) == (1, 1, 0, 0)
+    assert [each.message for each in report.faceless] == [f"{jobs[1].source}: {NO_FACE.reason}"]
+    assert [line["result"] for line in lines(tmp_path / "out")] == ["done", "empty"]
+    again = read(PretendReader(), jobs, tmp_path / "out")
+    assert (again.skipped, again.failed, again.exit_code) == (2, 0, 0)
 
 
 def test_the_record_has_a_line_for_every_video(tmp_path: Path) -> None:
@@ -105,6 +126,11 @@ def test_the_record_has_a_line_for_every_video(tmp_path: Path) -> None:
     assert fine["video_s"] == 1.0
     assert fine["stage_seconds"] == {"network": 0.25}
     assert wall["error"].startswith("no face was found")
+    for each in (bad, fine, wall):
+        assert 0.0 <= each["took_s"] < 10.0
+        assert (each["lipread"], each["device"]) == (__version__, "cpu")
+    with RunRecord(tmp_path / "out") as record:  # a new version does not mean that all is read again
+        assert record.says_done(fine["key"], "b", FileState.of(source / "b.mp4"), {"model": "small 12"})
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -152,9 +178,61 @@ def test_names_that_lead_out_fail_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "a.txt").exists()
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_link_that_leads_out_is_named_before_anything_is_read(live: bool, tmp_path: Path) -> None:
+    jobs, _ = collect([files(tmp_path / "in", a__b_mp4="fine", c_mp4="fine")])
+    out = files(tmp_path / "out", c_json="")
+    (tmp_path / "elsewhere").mkdir()
+    (out / "a").symlink_to(tmp_path / "elsewhere")
+    reader = PretendReader()
+    report = read(reader, jobs, out, live=live)
+    (failed,) = report.failures
+    assert f"{out}/a/b.txt: a link" in failed.message and "remove the link or choose another" in failed.message
+    assert (reader.seen, report.done, list((tmp_path / "elsewhere").iterdir())) == (["c.mp4"], 1, [])
+
+
+def test_what_is_said_is_in_a_file_until_the_outputs_are_there(tmp_path: Path) -> None:
+    jobs, _ = collect([files(tmp_path / "in", a__b_mp4="fine", c_mp4="torn", d_mp4="bad", z__e_mp4="stop")])
+    out = files(tmp_path / "out", c_live="of a run that was killed")
+    grown: list[tuple[str, bool]] = []
+
+    def told(job: Job, said: object, _: float) -> None:
+        if isinstance(said, Segment):
+            grown.append(((out / f"{job.name}.live").read_text(), (out / f"{job.name}.txt").exists()))
+
+    report = read(PretendReader(), jobs, out, live=True, progress=told)
+    line = "    0.00 s  bin\n"
+    assert grown == [(line, False)] * 3
+    assert (report.done, report.failed, report.interrupted) == (1, 2, True)
+    assert names(out) == ["a/b.txt", "c.live", RECORD_NAME, "z/e.live"]  # where reading broke off it is all there is
+    assert (out / "c.live").read_text() == line
+
+
+def test_live_files_are_made_only_where_they_are_asked_for_and_can_be(tmp_path: Path) -> None:
+    assert Recipe(tmp_path).live_file("a") is None
+    assert Recipe("memory://out", live=True).live_file("a") is None
+    jobs, _ = collect([files(tmp_path / "in", a_mp4="torn", b_mp4="fine")])
+    (tmp_path / "out" / "b.live").mkdir(parents=True)
+    read(PretendReader(), jobs, tmp_path / "out", progress=lambda *_: None)
+    assert names(tmp_path / "out") == ["b.txt", RECORD_NAME]
+    report = read(PretendReader(), jobs[1:], tmp_path / "out", live=True, skip_existing=False)
+    assert "b.live cannot be written" in report.failures[0].message and "--live" in report.failures[0].message
+
+
 def test_options_that_change_the_outputs_are_in_the_record(tmp_path: Path) -> None:
     lexicon = files(tmp_path, words_txt="bin") / "words.txt"
     options = Recipe(tmp_path, ("txt",)).options({"lexicon": str(lexicon), "nbest": 5})
     assert (options["nbest"], options["formats"], options["captioned"]) == (5, ["txt"], False)
     lexicon.write_text("blue")
     assert Recipe(tmp_path, ("txt",)).options({"lexicon": str(lexicon), "nbest": 5}) != options
+
+
+def test_a_bundled_language_model_that_was_tuned_anew_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ngram = files(tmp_path, tuned_arpa="") / "tuned.arpa"
+    monkeypatch.setattr(language_models, "BUNDLED_FOLDER", tmp_path)
+    before = Recipe(tmp_path).options({"lm": "tuned"})
+    ngram.with_name("tuned.arpa.tuned.json").write_text('{"weight": 1}')
+    assert Recipe(tmp_path).options({"lm": "tuned"}) != before
+    assert Recipe(tmp_path).options({"lm": None})["lm"] is None

@@ -13,11 +13,15 @@ import pytest
 import torch
 
 from lipread.alphabet import Alphabet
+from lipread.audio import write_audio
 from lipread.config import PRESETS, AugmentConfig, TrainConfig
 from lipread.errors import ConfigError, DataError
+from lipread.noise import KINDS, make_noise
+from lipread.training.augment import augment
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip, load_clips
 from lipread.training.dataset import Pool, TrainingBatches
+from lipread.values import SAMPLES_PER_FRAME
 from prepared import VOCABULARY, WORD, prepare
 
 WORDS = tuple(sorted(VOCABULARY))
@@ -263,3 +267,76 @@ def test_long_clips_at_slow_speed_fit_the_network(folder: Path) -> None:
     some = batches(training(folder), network=short, augment=AugmentConfig(speed=0.8))
     lengths = torch.cat([some[number].lengths for number in range(20)])
     assert lengths.max() == 40
+
+
+# -- sound ------------------------------------------------------------------------------------------------------------
+
+HEARING = PRESETS["tiny"].model_copy(update={"streams": ("pixels", "points", "sound")})
+
+
+def with_sound(clips: list[Clip], out: Path) -> list[Clip]:
+    """Those of the clips that have pixels, each with noise for sound."""
+    heard = []
+    for number, clip in enumerate(clip for clip in clips if clip.crops_path):
+        samples = np.random.default_rng(number).normal(0, 0.1, clip.frames * SAMPLES_PER_FRAME)
+        write_audio(out / f"{clip.name}.m4a", samples.astype(np.float32))
+        heard.append(replace(clip, sound_path=out / f"{clip.name}.m4a"))
+    return heard
+
+
+def test_lips_and_sound_are_dropped_as_often_as_asked_for(folder: Path, tmp_path: Path) -> None:
+    some = batches(
+        with_sound(training(folder), tmp_path), network=HEARING, batch_pixels=10, batch_points=0,
+        drop_pixels=0.2, drop_points=0.3, drop_sound=0.3, drop_lips=0.2,
+    )
+    seen: Counter[tuple[bool, bool, bool]] = Counter()
+    for number in range(40):
+        batch = some[number]
+        uses = (batch.use_pixels.tolist(), batch.use_points.tolist(), batch.use_sound.tolist())
+        seen.update(zip(*uses, strict=True))
+    shares = {uses: count / 400 for uses, count in seen.items()}
+    assert (False, False, False) not in shares
+    without_sound = sum(share for (_, _, sound), share in shares.items() if not sound)
+    assert without_sound == pytest.approx(0.3, abs=0.07)  # three standard deviations of 400 draws
+    assert shares[False, False, True] == pytest.approx(0.2, abs=0.06)
+    for sound, share in ((False, 0.3), (True, 0.5)):  # which lips are dropped does not depend on the sound
+        assert shares[False, True, sound] == pytest.approx(0.2 * share, abs=0.05)
+        assert shares[True, False, sound] == pytest.approx(0.3 * share, abs=0.06)
+        assert shares[True, True, sound] == pytest.approx(0.5 * share, abs=0.075)
+
+
+def test_babble_is_never_of_the_own_speaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    three = prepare(tmp_path / "three", speakers=("anna", "ben", "cleo"), splits=("train",), points_only=0)
+    clips = with_sound(load_clips(three), tmp_path)
+    some = batches(clips, network=HEARING, batch_pixels=6, batch_points=0)
+    numbers = {"anna": 1.0, "ben": 2.0, "cleo": 3.0}
+    monkeypatch.setattr(
+        some.decoded, "sound", lambda clip: np.full(clip.frames * SAMPLES_PER_FRAME, numbers[clip.speaker], np.float32)
+    )
+    heard: dict[str, set[float]] = {}
+
+    def listen(example: Any, rng: np.random.Generator, *arguments: Any, voices: Any, **options: Any) -> Any:
+        own = heard.setdefault(example.name.split("_")[0], set())
+        own.update(float(voices(rng)[0]) for _ in range(20))
+        return augment(example, rng, *arguments, voices=voices, **options)
+
+    monkeypatch.setattr("lipread.training.dataset.augment", listen)
+    for number in range(10):
+        some[number]
+    everyone = set(numbers.values())
+    assert heard == {speaker: everyone - {number} for speaker, number in numbers.items()}
+
+
+def test_who_is_alone_hears_no_babble(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = [clip for clip in with_sound(training(folder), tmp_path) if clip.speaker == "anna"]
+    some = batches(alone, network=HEARING, batch_points=0, augment=AugmentConfig(sound_noise=1.0), drop_sound=0.0)
+    asked = list[str]()
+
+    def make(kind: Any, samples: int, rng: np.random.Generator, voices: Any = None) -> Any:
+        asked.append(kind)
+        return make_noise(kind, samples, rng, voices)
+
+    monkeypatch.setattr("lipread.training.augment.make_noise", make)
+    for number in range(10):
+        some[number]
+    assert set(asked) == set(KINDS) - {"babble"}

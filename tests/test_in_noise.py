@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 
 from lipread import in_noise
 from lipread.alphabet import Alphabet
+from lipread.cli import main
 from lipread.errors import ConfigError, DataError, NoSoundError
 from lipread.evaluate import EvalClip
-from lipread.in_noise import measure_in_noise, ratios_of
+from lipread.in_noise import WAYS, measure_in_noise, ratios_of
+from lipread.noise import KINDS
 from lipread.terminal import show_noise
 from lipread.values import MouthTrack, Transcript
 
@@ -67,6 +70,29 @@ def test_each_way_at_each_ratio(clips: list[EvalClip], capsys: pytest.CaptureFix
     show_noise(found, "babble")
     shown = capsys.readouterr().out
     assert "100.0" in shown and "clean" in shown and "-5" in shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_writes_what_it_shows(
+    clips: list[EvalClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    reader: Any = Listening()
+    reader.checkpoint = type("Checkpoint", (), {"name": "small"})()
+    others = [EvalClip("o1", "you", "set", video=Path("o.mp4"))]
+    monkeypatch.setattr("lipread.cli_sound.load_reader", lambda *_: reader)
+    monkeypatch.setattr(
+        "lipread.evaluate.read_manifest", lambda _manifest, *, split, **_: others if split == "train" else clips
+    )
+    arguments = ["noise", "manifest.tsv", "--kind", kind, "--snr=-5,clean", "--quiet"]
+    path = tmp_path / "new" / "noise.json"
+    assert main([*arguments, "--json", str(path)]) == 0
+    told = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert (told["model"], told["kind"], told["clips"], told["left_out"]) == ("small", kind, 3, 0)
+    assert [each["snr_db"] for each in told["ratios"]] == [-5.0, "clean"]
+    assert all(list(each["scores"]) == list(WAYS) for each in told["ratios"])
+    assert [each["scores"]["audio"]["wer"] for each in told["ratios"]] == [1.0, 0.0]
+    assert main([*arguments, "--json", str(tmp_path / "noise.txt")]) == 1
+    assert not (tmp_path / "noise.txt").exists()
 
 
 def test_clips_that_cannot_be_read_are_named_and_left_out(

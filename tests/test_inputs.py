@@ -11,6 +11,7 @@ import pytest
 
 from lipread.errors import DataError
 from lipread.inputs import MAX_PART_BYTES, collect, read_list, require_jobs
+from lipread.run_record import RECORD_NAME
 from test_batch import files
 
 
@@ -143,6 +144,23 @@ def test_folders_called_like_outputs_do_not_meet_them(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     (tmp_path / "a.json" / "b.mp4").touch()
     assert named(tmp_path) == ["a", "a.json_/b"]
+
+
+@pytest.mark.parametrize("name", [RECORD_NAME, RECORD_NAME.upper(), "a.live"])
+def test_folders_called_like_other_files_of_ours_do_not_meet_them(name: str, tmp_path: Path) -> None:
+    files(tmp_path, a_mp4="")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "b.mp4").touch()
+    (tmp_path / f"{name}.mp4").touch()
+    assert sorted(named(tmp_path)) == sorted(["a", name, f"{name}_/b"])
+    assert named(listed=[tmp_path / name / "b.mp4"]) == [f"{str(tmp_path).lstrip('/')}/{name}_/b"]
+
+
+def test_where_videos_may_still_come_is_told_from_what_is_no_use(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    paths = [tmp_path / "empty", tmp_path / "*.mp4", "memory://nothing-here", tmp_path / "gone", "nonsense://x"]
+    _, failures = collect(paths)
+    assert [each.may_come for each in failures] == [True, True, True, False, False]
 
 
 def test_known_names_stay_and_stay_reserved(tmp_path: Path) -> None:

@@ -155,6 +155,21 @@ def test_tracks_do_not_pile_up():
     assert list(tracker.update(face(0.0)[None])) == [3 * MAX_TRACKS]
 
 
+def test_tracks_do_not_pile_up_where_many_come_at_once():
+    tracker = FaceTracker()
+    for number in range(MAX_TRACKS):
+        tracker.update(np.stack([face(1000.0 * (5 * number + each)) for each in range(5)]))
+    assert len(tracker._tracks) == MAX_TRACKS
+
+
+def test_nobody_in_the_picture_is_forgotten_however_many_they_are():
+    tracker = FaceTracker()
+    crowd = np.stack([face(1000.0 * number) for number in range(MAX_TRACKS + 20)])
+    for _ in range(3):
+        assert list(tracker.update(crowd)) == list(range(MAX_TRACKS + 20))
+    assert list(tracker.update(crowd[:1])) == [0] and len(tracker._tracks) == MAX_TRACKS
+
+
 # --- the face mesh itself ---
 
 
@@ -297,6 +312,20 @@ def test_a_cut_in_a_real_film(pair: list[Array]):
     places = follow(images)
     assert {identity for faces in places[:20] for identity in faces} == {0}
     assert {identity for faces in places[24:] for identity in faces} == {1}
+
+
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_more_faces_than_are_followed_are_noticed(pair: list[Array], most: int):
+    """Two people, twice one above the other, and after a second half of them only; with one nothing else is sought."""
+    images = [np.concatenate([image, image[:, ::-1]]) for image in pair[:50]]
+    for image in images[25:]:
+        image[288:] = 0
+    with FaceMesh(most) as mesh:
+        found = [len(mesh.detect(image)) for image in images]
+        assert found[24] == most
+        assert found[-1] == min(2, most)
+        many = range(25, 25 + SEARCH_FRAMES) if most == 3 else [0]
+        assert mesh.crowded_frames in many
 
 
 # --- surroundings ---

@@ -29,9 +29,10 @@ from lipread.turns import Turns
 from lipread.values import Mouth, Segment, Transcript, Word
 from lipread.watch import Clock
 from shell import command
-from test_pipeline import teller
+from test_pipeline import passers_by, segments_of, teller
 
 KILOBYTES_PER_FRAME = 0.5  # a crop alone has 9
+KILOBYTES_PER_PERSON = 8  # for their words; it was 15 as long as everyone's reading stayed open
 PEAK_MB = 1500
 
 
@@ -78,6 +79,21 @@ def test_a_longer_talk_takes_no_more_memory() -> None:
     read_on(300)  # whatever is made once
     short, long = read_on(600), read_on(1800)
     assert (long - short) / 1200 < 1000 * KILOBYTES_PER_FRAME
+
+
+def read_passers_by(people: int, patch: pytest.MonkeyPatch) -> int:
+    """Read so many people, who come and go beside one who stays -> peak of the memory, bytes."""
+    tracemalloc.start()
+    assert sum(segment.text == "red" for segment in segments_of(passers_by(people), patch, teller())) == people
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_people_who_come_and_go_take_no_more_memory_than_their_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_passers_by(10, monkeypatch)  # whatever is made once
+    few, many = read_passers_by(30, monkeypatch), read_passers_by(110, monkeypatch)
+    assert (many - few) / 80 < 1000 * KILOBYTES_PER_PERSON
 
 
 @pytest.mark.slow

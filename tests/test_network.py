@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lipread.config import EncoderConfig, NetworkConfig
-from lipread.model.network import SEGMENT_VIDEO, LipNetwork
+from lipread.model.network import SEGMENT_AUDIO, SEGMENT_BOTH, SEGMENT_VIDEO, LipNetwork, segments_of
+from lipread.values import SAMPLES_PER_FRAME
 from networks import TINY, clips_of, padded, still, stirred, tiny_network
 from test_norm import run_two
 
@@ -138,13 +139,35 @@ def test_states_are_cls_then_frames_after_every_layer() -> None:
     assert not torch.allclose(network.encode(*padded(clips_of(5, 3)))[0][:, 0], states[0][:, 0], atol=1e-2)
 
 
-def test_the_segment_says_video() -> None:
-    network = tiny_network()
-    before = read(network, *padded(clips_of(4)), "both")
+HEARING = TINY.model_copy(update={"streams": ("pixels", "points", "sound")})
+
+
+@pytest.mark.parametrize(
+    ("lips", "sound", "segment"),
+    [(True, False, SEGMENT_VIDEO), (False, True, SEGMENT_AUDIO), (True, True, SEGMENT_BOTH)],
+)
+def test_the_segment_says_what_is_read(lips: bool, sound: bool, segment: int) -> None:
+    network = tiny_network(HEARING)
+    crops, points, lengths = padded(clips_of(4))
+    samples = 0.1 * torch.randn(1, 4 * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(0))
+    streams = (crops if lips else None, points if lips else None, lengths, samples if sound else None)
+    before, table = network(*streams)[0], network.encoder.embeddings.token_type_embeddings.weight
+    others = [k for k in range(len(table)) if k != segment]
     with torch.no_grad():
-        table = network.encoder.embeddings.token_type_embeddings.weight
-        table[[k for k in range(len(table)) if k != SEGMENT_VIDEO]] = 100
-    assert torch.equal(read(network, *padded(clips_of(4)), "both"), before)
+        table[others] = 100
+    assert torch.equal(network(*streams)[0], before)
+    with torch.no_grad():
+        table[segment] += torch.linspace(-1, 1, table.shape[1])
+    assert not torch.allclose(network(*streams)[0], before, atol=1e-2)
+
+
+def test_the_segment_of_each_clip_is_its_own() -> None:
+    network = tiny_network(HEARING)
+    crops, points, lengths = padded(clips_of(4, 4, 4))
+    sound = 0.1 * torch.randn(3, 4 * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(0))
+    lips, heard = torch.tensor([True, False, True]), torch.tensor([False, True, True])
+    streams = network.front_ends(crops, points, lengths, sound, use_pixels=lips, use_points=lips, use_sound=heard)
+    assert segments_of(streams, lengths).tolist() == [SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH]
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

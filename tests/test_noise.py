@@ -67,6 +67,14 @@ def test_deterministic_by_seed(kind: Kind) -> None:
     assert first.dtype == np.float32 and first.shape == (5000,) and np.isfinite(first).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("samples", [0, 1, 2])
+def test_next_to_nothing(kind: Kind, samples: int) -> None:
+    noise = make_noise(kind, samples, rng(), voice)
+    assert noise.shape == (samples,) and noise.dtype == np.float32
+    assert mixed(np.zeros(samples, np.float32), noise, 0.0).shape == (samples,)
+
+
 def test_babble_has_equally_loud_voices() -> None:
     quiet, loud = np.full(100, 0.01, np.float32), np.full(100, 5.0, np.float32)
     assert babble([quiet, loud, np.zeros(0, np.float32)], 50, rng()) == pytest.approx(np.full(50, 2.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,15 +18,19 @@ from lipread.alphabet import Alphabet
 from lipread.audio import read_audio_blocks
 from lipread.batch import nobody_there
 from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lipread.cli import main
 from lipread.config import PRESETS
+from lipread.crowd import Mouths
 from lipread.errors import CheckpointError, ConfigError, NoFaceError, NoPictureError, NoSoundError, VideoError
 from lipread.hearing import SoundStream
 from lipread.model.network import LipNetwork
 from lipread.noise import make_noise
 from lipread.pipeline import LipReader, load_model, watch_mouth
-from lipread.turns import looks_at
-from lipread.values import Array, MouthTrack
-from lipread.watch import Clock, Watch
+from lipread.reading import Reading
+from lipread.speaking import LASTING_FACES, LATEST_FACES, SeenFace
+from lipread.turns import Look, Turns, looks_at
+from lipread.values import Array, Mouth, MouthTrack, Segment
+from lipread.watch import CROWDED_FRAMES, Clock, Watch, crowd_warnings
 
 ENGLISH = Alphabet.english()
 
@@ -50,8 +56,8 @@ class LookAndTell(nn.Module):
         return torch.log(sure * 0.9 + 0.1 / self.symbols), lengths
 
 
-def teller() -> LipReader:
-    return LipReader(Checkpoint(LookAndTell(), ENGLISH, {}, "teller"))  # type: ignore[arg-type]
+def teller(max_faces: int = 4) -> LipReader:
+    return LipReader(Checkpoint(LookAndTell(), ENGLISH, {}, "teller"), max_faces=max_faces)  # type: ignore[arg-type]
 
 
 def spelling_track(text: str, *, frames_each: int = 4, moving: bool = True) -> MouthTrack:
@@ -222,6 +228,134 @@ def test_everyone_is_read_through_a_cut_and_an_occlusion(grid_dir: Path, tmp_pat
     assert transcript.warnings == ()
 
 
+class PretendWatch:
+    """Looks at everyone in hand-made frames."""
+
+    def __init__(self, frames: Iterable[Mouths]) -> None:
+        self._frames, self._turns = frames, Turns("all")
+        self.warnings = ()
+
+    @property
+    def faces(self) -> dict[int, SeenFace]:
+        return self._turns.faces
+
+    def __iter__(self) -> Iterator[Look]:
+        for mouths in self._frames:
+            yield from self._turns.push(mouths)
+        yield from self._turns.end()
+
+
+def spelling_mouths(text: str, left_px: float = 0.0) -> list[Mouth]:
+    """The mouths of `spelling_track`."""
+    track = spelling_track(text)
+    box = np.array([(left_px, 10), (left_px + 60, 90)], np.float32)
+    return [Mouth(crop, points, 25.0, box) for crop, points in zip(track.crops, track.points, strict=True)]
+
+
+def passers_by(people: int) -> Iterator[Mouths]:
+    """Person 0 says "bin" over and over, and beside them others come and go, each with a "red", one after the other."""
+    stays = spelling_mouths("bin ")
+    for identity in range(1, people + 1):
+        for mine, theirs in zip(stays, [*spelling_mouths("red", 100.0), *[None] * len(stays)], strict=False):
+            yield {0: mine} if theirs is None else {0: mine, identity: theirs}
+
+
+def segments_of(frames: Iterable[Mouths], patch: pytest.MonkeyPatch, reader: LipReader) -> Iterator[Segment]:
+    """What everyone says, as soon as it is over."""
+    with patch.context() as here:
+        here.setattr("lipread.pipeline.Watch", lambda path, **_: PretendWatch(frames))
+        yield from reader.segments("pretended.mp4", speaker="all")
+
+
+def test_of_hundreds_who_speak_the_words_are_kept_and_few_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, alive = teller(), weakref.WeakSet[Reading]()
+    begin, most = reader.reading, 0
+
+    def noted(*args: Any, **options: Any) -> Reading:
+        nonlocal most
+        alive.add(reading := begin(*args, **options))
+        most = max(most, len(alive))
+        return reading
+
+    monkeypatch.setattr(reader, "reading", noted)
+    said: dict[str | None, list[str]] = {}
+    for segment in segments_of(passers_by(300), monkeypatch, reader):
+        said.setdefault(segment.speaker, []).append(segment.text)
+    assert most < LATEST_FACES + LASTING_FACES + 15 < 300  # 15: there in the seconds that are looked at
+    assert "".join(said.pop("Speaker 1")).replace(" ", "") == 300 * "bin"  # whoever stays
+    assert said == {f"Speaker {number}": ["red"] for number in range(2, 302)}
+
+
+def test_who_comes_back_keeps_the_label_and_is_told_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more people than are kept: one speaks, is away while others come and go, then nobody, and speaks again."""
+    early, late, one = LATEST_FACES + LASTING_FACES, LATEST_FACES - 10, 1000
+    frames = [  # four at a time, each for longer than the one who is watched here
+        {first + side: mouth for side in range(4)} for first in range(0, early, 4) for mouth in spelling_mouths("b" * 9)
+    ]
+    frames += [{one: each} for each in spelling_mouths("bin red")]
+    frames += [{2000 + number: mouth} for number in range(late) for mouth in spelling_mouths("bb")]
+    frames += [{}] * 200 + [{one: each} for each in spelling_mouths("blue")] + [{}] * 250
+    pushed = 0
+
+    def counted() -> Iterator[Mouths]:
+        nonlocal pushed
+        for mouths in frames:
+            pushed += 1
+            yield mouths
+
+    told = [(each.speaker, each.text, pushed) for each in segments_of(counted(), monkeypatch, teller())]
+    (first, _), (again, when) = [(speaker, when) for speaker, text, when in told if text in ("bin red", "blue")]
+    assert first == again == f"Speaker {early + 1}" and when < len(frames)
+    assert {speaker for speaker, *_ in told} == {f"Speaker {number + 1}" for number in range(early + 1 + late)}
+
+
+def test_more_faces_than_are_followed_are_told_of(grid_dir: Path, tmp_path: Path) -> None:
+    """Four people; two are followed, or all."""
+    one, other = two_people(grid_dir)
+    rows = [np.concatenate([a, b], axis=1) for a, b in zip(one[:25], other[:25], strict=True)]
+    film = media.write_video(tmp_path / "four.mp4", [np.concatenate([row, row[:, ::-1]]) for row in rows])
+    for speaker in ("auto", "all"):
+        *_, told = teller(max_faces=2).transcribe(film, speaker=speaker).warnings
+        assert told.startswith("There were more than 2 faces in the picture for 1 s")
+        assert "--max-faces" in told
+        assert not any("max-faces" in each for each in teller().transcribe(film, speaker=speaker).warnings)
+    assert not Watch(film).portraits
+    watch = Watch(film)
+    assert len(list(watch)) == 25 and len(watch.ordered) == 4 and watch.portraits == []  # only the app needs them
+
+
+@pytest.mark.parametrize(
+    ("crowded", "frames", "warned"),
+    [(0, 0, False), (0, 100, False), (24, 100, False), (25, 100, True), (CROWDED_FRAMES, 90_000, True),
+     (CROWDED_FRAMES - 1, 90_000, False)],
+)
+def test_a_crowd_for_a_moment_is_no_worry(crowded: int, frames: int, warned: bool) -> None:
+    assert bool(crowd_warnings(crowded, frames, 4)) == warned
+
+
+def test_the_number_of_faces_goes_from_the_command_to_whoever_reads(
+    tmp_path: Path, tiny: Path, grid_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (load_model(tiny, "cpu", max_faces=7).max_faces, load_model(tiny, "cpu").max_faces) == (7, 4)
+    clip = sorted((grid_dir / "clips").glob("s1_*.mp4"))[0]
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, device: str, **options: Any) -> LipReader:
+        asked.append(options)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("lipread.pipeline.load_model", load)
+    monkeypatch.setattr(
+        "lipread.engines.WorkerEngine", lambda preparation, workers: load("", "", **preparation.search)
+    )
+    command = ["transcribe", str(clip), "-o", str(tmp_path), "--decoder", "greedy"]
+    for more in (["--workers", "0"], ["--workers", "1"]):
+        assert main([*command, *more, "--max-faces", "7"]) == main([*command, *more]) == 2  # by `load`
+    assert asked == [{"decoder": "greedy", "max_faces": 7}, {"decoder": "greedy"}] * 2
+    assert main([*command, "--max-faces", "0"]) == 2
+    assert "--max-faces" in capsys.readouterr().err
+
+
 def test_video_without_a_face(tmp_path: Path) -> None:
     film = media.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 20)
     told: list[tuple[str, float]] = []
@@ -229,6 +363,9 @@ def test_video_without_a_face(tmp_path: Path) -> None:
     assert [stage for stage, _ in told].count("video") == 21  # every picture, and the last faces
     assert (transcript.text, transcript.face_share, transcript.duration_s) == ("", 0.0, 0.8)
     assert transcript.reason == "no face was found in any of the 20 frames"
+    for speaker in ("auto", "all"):
+        other = teller().transcribe(film, speaker=speaker)
+        assert (other.duration_s, other.reason) == (transcript.duration_s, transcript.reason)
     with pytest.raises(NoFaceError, match=r"wall\.mp4.*no face was found"):
         teller().transcribe(film, speaker=0)
 

@@ -49,6 +49,40 @@ def test_folders_patterns_files_and_lists_of_urls(memory: Any, tmp_path: Path) -
     assert "nonsense" in failures[1].message
 
 
+def test_hidden_files_and_folders_are_left_out_as_they_are_here(memory: Any, tmp_path: Path) -> None:
+    for name in ("b.mp4", ".Trash/c.mp4", "a/.git/d.mp4", "a/e.mp4", ".f.mp4"):
+        memory.pipe_file(f"/home/.me/in/{name}", b"fine")
+        (tmp_path / ".me" / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".me" / "in" / name).touch()
+    for folder in ("memory://home/.me/in", tmp_path / ".me" / "in", f"file://{tmp_path}/.me/in"):
+        assert sorted(job.name for job in collect([folder])[0]) == ["a/e", "b"]  # the folder itself may be hidden
+        pattern = f"{folder}/**/*.mp4"
+        assert sorted(job.name for job in collect([pattern])[0]) == ["a/e", "b"]
+        assert [job.name for job in collect([f"{folder}/*/.git/*.mp4"])[0]] == ["a/.git/d"]  # a pattern names it
+
+
+def test_a_file_that_is_called_as_a_pattern_is_that_file(memory: Any) -> None:
+    for name in ("a[1].mp4", "a1.mp4", "what?.mp4", "whats.mp4", "in[2]/x.mp4"):
+        memory.pipe_file(f"/in/{name}", b"fine")
+    assert [job.source for job in collect(["memory://in/a[1].mp4"])[0]] == ["memory:///in/a[1].mp4"]
+    assert [job.source for job in collect(["memory://in/what?.mp4"])[0]] == ["memory:///in/what?.mp4"]
+    assert [job.name for job in collect(["memory://in/in[2]"])[0]] == ["x"]
+    assert [job.name for job in collect(["memory://in/a[12].mp4"])[0]] == ["a1"]  # no file is called so
+
+
+def test_who_looks_again_sees_what_is_new_where_listings_are_kept(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, list[str]] = {}
+    find = memory.find
+    monkeypatch.setattr(memory, "find", lambda path: kept.setdefault(path, find(path)), raising=False)
+    monkeypatch.setattr(memory, "invalidate_cache", lambda path=None: kept.clear(), raising=False)
+    memory.pipe_file("/in/a.mp4", b"fine")
+    assert [job.name for job in collect(["memory://in"])[0]] == ["a"]
+    memory.pipe_file("/in/b.mp4", b"fine")
+    assert [job.name for job in collect(["memory://in"])[0]] == ["a", "b"]
+
+
 def test_a_batch_from_and_to_another_file_system_goes_on_where_it_stopped(memory: Any, tmp_path: Path) -> None:
     for name, kind in {"a": "fine", "b": "bad", "c/d": "fine"}.items():
         memory.pipe_file(f"/in/{name}.mp4", kind.encode())

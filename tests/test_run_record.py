@@ -11,8 +11,16 @@ from typing import Any
 
 import pytest
 
+from lipread import language_models
 from lipread.errors import OutputError
-from lipread.run_record import RECORD_NAME, FileState, RunRecord, model_identity, sweep_parts
+from lipread.run_record import (
+    RECORD_NAME,
+    FileState,
+    RunRecord,
+    language_model_identity,
+    model_identity,
+    sweep_parts,
+)
 
 SETTINGS = {"model": "small", "options": {"formats": ["txt"]}}
 STATE = FileState(4, 17)
@@ -138,3 +146,27 @@ def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
     path.write_bytes(b"2")
     assert model_identity(path) != first
     assert model_identity("no-such") == "no-such"
+
+
+def test_a_language_model_is_known_by_its_files_and_by_what_was_tuned_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ngram = tmp_path / "grid-bert", tmp_path / "grid-ngram.arpa.gz"
+    folder.mkdir()
+    for path in (folder / "config.json", folder / "tuned.json", ngram, tmp_path / "grid-ngram.arpa.gz.tuned.json"):
+        path.write_text("{}")
+    monkeypatch.setattr(language_models, "BUNDLED_FOLDER", tmp_path)
+    for name, tuned in (("grid-bert", folder / "tuned.json"), ("grid-ngram", tmp_path / f"{ngram.name}.tuned.json")):
+        first = language_model_identity(name)
+        assert first.startswith(f"{name} ") and first == language_model_identity(name)
+        os.utime(tuned, (1, 1))
+        assert language_model_identity(name) == first  # installed anew
+        tuned.write_text('{"weight": 1}')
+        second = language_model_identity(name)
+        tuned.unlink()
+        assert len({first, second, language_model_identity(name)}) == 3
+    assert language_model_identity(str(ngram)).startswith(f"{ngram} ")
+    before = language_model_identity("grid-ngram")
+    ngram.write_text("another")
+    assert language_model_identity("grid-ngram") != before
+    assert language_model_identity("owner/name") == "owner/name"

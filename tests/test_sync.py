@@ -54,6 +54,9 @@ def test_what_cannot_be_compared(tmp_path: Path, grid_dir: Path) -> None:
     quiet = media.write_video(tmp_path / "quiet.mp4", pictures, sound=0 * tone)
     with pytest.raises(NoSoundError, match=r"quiet\.mp4: no speech is recognised"):
         sync_of(load_model("small", "cpu"), quiet)
+    brief = media.write_video(tmp_path / "brief.mp4", pictures, sound=tone[:, :8000])
+    with pytest.raises(NoSoundError, match=r"brief\.mp4: no speech is recognised in the sound, or too little"):
+        sync_of(reader, brief)
 
 
 def test_the_command_goes_on_after_a_bad_file(

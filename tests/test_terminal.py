@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from lipread.batch import Done
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, summarise
-from lipread.inputs import Job
-from lipread.terminal import BatchDisplay, out, show_evaluation, show_transcript, write_png
+from lipread.inputs import Failure, Job
+from lipread.terminal import BatchDisplay, ClipDisplay, out, show_evaluation, show_transcript, write_png
 from test_outputs import NOTHING, TALK
 
 
@@ -45,10 +46,73 @@ def test_evaluation_shows_rates_intervals_and_confusions(capsys: pytest.CaptureF
 
 
 def test_display_takes_any_progress_without_a_terminal() -> None:
-    with BatchDisplay(2) as display:
+    with ClipDisplay(2) as display:
         display.progress("video", 0.5)
         display.progress("network", 1.0)
         display.end_one()
+
+
+def jobs_of(folder: Path, **sizes: int) -> list[Job]:
+    for name, size in sizes.items():
+        (folder / f"{name}.mp4").write_bytes(bytes(size))
+    return [Job(folder / f"{name}.mp4", name) for name in sizes]
+
+
+def done(job: Job) -> Done:
+    return Done(job, TALK, ())
+
+
+def test_a_large_video_has_more_room_in_the_bar_and_a_skipped_one_has_none(tmp_path: Path) -> None:
+    small, large, skipped = jobs_of(tmp_path, small=10, large=990, skipped=5000)
+    with BatchDisplay([small, large, skipped], quiet=True) as display:
+        assert display.share == 0.0
+        display.finished(skipped, None)
+        assert display.share == 0.0
+        display.finished(small, done(small))
+        assert display.share == pytest.approx(0.01)
+        display.progress_of(large, "video", 0.5)
+        assert display.share == pytest.approx(0.01 + 0.99 * 0.45)
+        display.progress_of(large, "network", 1.0)
+        assert display.share == pytest.approx(1.0)
+        display.finished(large, Failure("large.mp4", "it is torn"))
+        assert display.share == pytest.approx(1.0)
+
+
+def test_the_bar_goes_on_from_its_speed_when_one_is_skipped(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, a=100, b=100, c=100, d=100)
+    with BatchDisplay(jobs) as display:
+        (task,) = display._bar.tasks
+        now_s = 0.0
+        display._bar.get_time = lambda: now_s
+        display._bar.start_task(task.id)
+        for part in range(1, 6):
+            now_s += 1.0
+            display.progress_of(jobs[0], "network", part / 5)
+        before = task.time_remaining
+        display.finished(jobs[1], None)
+        display.finished(jobs[2], None)
+        assert before and task.time_remaining
+        assert task.time_remaining == pytest.approx(before / 3, abs=1.0)
+
+
+def test_videos_behind_urls_and_videos_that_come_as_they_like_have_room_too(tmp_path: Path) -> None:
+    a, b = jobs_of(tmp_path, a=100, b=300)
+    far, empty = Job("s3://bucket/far.mp4", "far"), jobs_of(tmp_path, empty=0)[0]
+    with BatchDisplay([a, b, far], quiet=True) as display:
+        display.finished(far, done(far))
+        assert display.share == pytest.approx(1 / 3)  # as much as the others on average
+    with BatchDisplay([far, empty], quiet=True) as display:
+        display.finished(far, done(far))
+        display.finished(empty, done(empty))
+        assert display.share == 1.0
+    with BatchDisplay(None, quiet=True) as display:
+        display.progress_of(a, "network", 1.0)
+        display.progress_of(b, "video", 0.0)
+        assert display.share == pytest.approx(0.25)
+        display.finished(a, done(a))
+        display.finished(b, done(b))
+        display.finished(a, None)  # it changed, but not really
+        assert display.share == 1.0
 
 
 def test_png_round_trip_and_refusal(tmp_path: Path) -> None:
@@ -66,7 +130,7 @@ def test_of_one_video_the_text_is_shown_as_it_is_said(
     job, segment = Job(Path("talk.mp4"), "talk"), TALK.segments[0]
     for terminal, videos, quiet in ((True, 1, False), (False, 1, False), (True, 2, False), (True, 1, True)):
         monkeypatch.setattr(out, "_force_terminal", terminal)
-        with BatchDisplay(videos, quiet=quiet) as display:
+        with BatchDisplay([job, *[Job(Path("b.mp4"), "b")] * (videos - 1)], quiet=quiet) as display:
             display.progress_of(job, segment, 0.0)
         live = terminal and videos == 1 and not quiet
         assert ("    0.50 s  bin blue" in capsys.readouterr().out) == live
@@ -76,6 +140,6 @@ def test_of_many_or_into_a_file_it_is_shown_where_that_is_asked_for(capsys: pyte
     job, segment = Job(Path("a/talk.mp4"), "talk"), TALK.segments[0]
     expected = {1: "    0.50 s  bin blue\n", 2: "a/talk.mp4:     0.50 s  bin blue\n"}
     for videos, live, quiet in ((1, True, False), (2, True, False), (1, False, False), (2, True, True)):
-        with BatchDisplay(videos, live=live, quiet=quiet) as display:
+        with BatchDisplay([job, *[Job(Path("b.mp4"), "b")] * (videos - 1)], live=live, quiet=quiet) as display:
             display.progress_of(job, segment, 0.0)
         assert capsys.readouterr().out == (expected[videos] if live and not quiet else "")

@@ -7,7 +7,21 @@ import pytest
 
 from lipread.crowd import Mouths
 from lipread.errors import ConfigError
-from lipread.speaking import STILL_SPREAD, TALKING_SPREAD, lip_spread, moving_frames, why_nothing_is_said
+from lipread.landmarks import MAX_TRACKS
+from lipread.speaking import (
+    LASTING_FACES,
+    LATEST_FACES,
+    MAX_FACES,
+    PORTRAIT_PX,
+    STILL_SPREAD,
+    TALKING_SPREAD,
+    SeenFace,
+    forget_faces,
+    lip_spread,
+    moving_frames,
+    see_face,
+    why_nothing_is_said,
+)
 from lipread.turns import HEARD_FRAMES, KEPT_FRAMES, LATE_FRAMES, STEP_FRAMES, Look, Turns, looks_at
 from lipread.values import Array, Mouth, MouthTrack
 
@@ -156,6 +170,73 @@ def test_nobody_there() -> None:
     found = looks([{}] * 60)
     assert [(each.face, each.mouth, each.moving) for each in found] == [(None, None, False)] * 60
     assert looks([]) == []
+    assert looks([{}] * 60, "all") == looks([{}] * 60)
+
+
+def passers_by(people: int, *, frames_each: int = 20) -> list[Mouths]:
+    """Frames of person 0, who stays, and of others, each there for a moment and then gone for good."""
+    return [
+        {0: mouth(gap, 0.0), 1 + t // frames_each: mouth(gap, 100.0 + t // frames_each)}
+        for t, gap in enumerate(talk(people * frames_each, 0.3))
+    ]
+
+
+@pytest.mark.parametrize("speaker", ["auto", "all", "largest", 0])
+def test_of_hundreds_who_pass_by_few_are_kept(speaker: str | int) -> None:
+    turns, frames, most = Turns(speaker), passers_by(400), 0
+    found = []
+    for mouths in frames:
+        found += turns.push(mouths)
+        assert mouths.keys() <= turns.faces.keys()
+        most = max(most, len(turns.faces))
+    found += turns.end()
+    assert most <= LATEST_FACES + LASTING_FACES + 2  # those who came since faces were last forgotten
+    assert turns.faces[0].frames == len(frames)  # who stays is counted on
+    assert list(turns.faces)[-LATEST_FACES:] == [*range(402 - LATEST_FACES, 400), 0, 400]  # in the order of last seen
+    assert turns.together and not turns.more  # none of the others counts beside the one who stays
+    if speaker == "all":
+        for identity in (0, 1, 200, 400):
+            there = {each.frame for each in found if each.face == identity and each.mouth is not None}
+            assert there == {t for t, mouths in enumerate(frames) if identity in mouths}
+    else:
+        assert {each.face for each in found} == {0}
+
+
+def test_faces_that_counted_and_were_forgotten_are_told_of() -> None:
+    turns = Turns()
+    for mouths in passers_by(LATEST_FACES + LASTING_FACES + 5, frames_each=80):  # 3 s count beside any length of time
+        turns.push(mouths)
+    assert turns.more
+
+
+def test_those_who_may_come_back_and_those_who_stayed_longest_are_kept() -> None:
+    """The tracker knows `MAX_TRACKS` people again; a person's last sight may be a picture's faces out of order."""
+    assert LATEST_FACES >= MAX_TRACKS + MAX_FACES
+    faces: dict[int, SeenFace] = {}
+    box, kept = np.array([(0.0, 0.0), (50.0, 80.0)]), LATEST_FACES + LASTING_FACES
+    for identity in range(300):
+        for _ in range(1 + identity % 7):
+            see_face(faces, identity, box)
+    see_face(faces, 3, box)  # came back
+    assert forget_faces(dict(list(faces.items())[:kept]), ()) == []
+    before, there = dict(faces), {0, 7}
+    forgotten = forget_faces(faces, there)
+    latest = set(list(before)[-LATEST_FACES:])
+    assert 3 in latest and len(faces) == kept and before.keys() - faces.keys() == set(forgotten)
+    assert latest | there <= faces.keys()
+    least_kept = min(faces[identity].frames for identity in faces.keys() - latest - there)
+    assert all(before[identity].frames <= least_kept for identity in forgotten)
+
+
+def test_portraits_of_large_faces_are_reduced() -> None:
+    face, noise = SeenFace(), np.random.default_rng(0)
+    picture = noise.integers(100, 140, (1000, 1900, 3), np.uint8)
+    face.see(np.array([(200.0, 200.0), (700.0, 800.0)]), picture)
+    assert face.portrait is not None and face.portrait.base is None
+    assert face.portrait.shape == (PORTRAIT_PX, round(PORTRAIT_PX * 900 / 1000), 3)
+    assert face.portrait.std() < 5 < picture.std()  # averaged, not picked
+    face.see(np.array([(0.0, 0.0), (1900.0, 900.0)]), picture)  # far wider than high
+    assert face.portrait.shape[1] == PORTRAIT_PX
 
 
 def test_few_frames_are_kept_and_answers_come_soon() -> None:
