@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,14 @@ class Checkpoint:
         alphabet: symbols of the CTC outputs.
         record: training record (data, steps, figures, date, ...).
         name: file name without suffix.
+        with_sound: what is read by where there is sound, a model of the same alphabet; None: by this one.
     """
 
     network: LipNetwork
     alphabet: Alphabet
     record: Mapping[str, Any]
     name: str
+    with_sound: Checkpoint | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -125,6 +127,22 @@ def load_checkpoint(path: PathLike, device: str | torch.device = "cpu") -> Check
     network = LipNetwork(config)
     load_weights(network, state, origin=str(file))
     return Checkpoint(network.to(device).eval(), alphabet, record, file.stem)
+
+
+def load_with_partner(path: PathLike, device: str | torch.device = "cpu") -> Checkpoint:
+    """As `load_checkpoint`, with the model that its record names under `with_sound`, if any: a file beside it, or a
+    bundled model. Raises: CheckpointError: also where that is not to be found, or has another alphabet.
+    """
+    checkpoint = load_checkpoint(path, device)
+    name = str(checkpoint.record.get("with_sound", ""))
+    if not name:
+        return checkpoint
+    beside = Path(path).parent / f"{name}.safetensors"
+    file = beside if beside.is_file() else bundled_models().get(name, beside)
+    listener = load_checkpoint(file, device)
+    if listener.alphabet.symbols != checkpoint.alphabet.symbols or not listener.network.hears:
+        raise CheckpointError(f"{file}: does not fit {path}, which it is to listen for; get both files again")
+    return replace(checkpoint, with_sound=listener)
 
 
 def load_weights(network: LipNetwork, state: Mapping[str, Tensor], *, origin: str) -> None:

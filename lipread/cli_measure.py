@@ -129,6 +129,9 @@ def calibrate_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
     split: Annotated[str, typer.Option(help="Which split to fit on; never one that is reported.")] = "val",
     clips: Annotated[Path | None, typer.Option(help="Folder of the videos; else `clips` beside the manifest.")] = None,
+    sound: Annotated[
+        bool, typer.Option("--sound", help="Of what is read with sound, by the model that reads it.")
+    ] = False,
     model: Model = "small",
     device: Device = "auto",
     quiet: Quiet = False,
@@ -146,9 +149,11 @@ def calibrate_command(
     chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
     reader = load_reader(model, device)
     with ClipDisplay(len(chosen), quiet=quiet) as display:
-        readings = read_clips(reader, chosen, finished=display.read)
+        readings = read_clips(reader, chosen, sound=sound, finished=display.read)
     temperature = round(fit_temperature(readings, reader.alphabet), 3)
     checkpoint = reader.checkpoint
+    if sound and checkpoint.with_sound:
+        checkpoint = checkpoint.with_sound
     record = {**checkpoint.record, "calibration": {"temperature": temperature, "split": split, "clips": len(chosen)}}
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, record, half=True)
     typer.echo(f"{output}: temperature {temperature}, fitted on {len(chosen)} clips of {split}")

@@ -16,6 +16,8 @@ from lipread.config import SearchConfig
 from lipread.decoding.search import Search
 from lipread.errors import LipreadError
 from lipread.evaluate import EvalClip, mouth_track
+from lipread.hearing import SoundStream
+from lipread.in_noise import sound_of
 from lipread.language_models import bundled_language_models, find_language_model, make_search
 from lipread.metrics import Score, score
 from lipread.values import Array, Utterance
@@ -54,11 +56,13 @@ class WayFigures:
 
 
 def read_clips(
-    reader: LipReader, clips: Sequence[EvalClip], *, finished: Callable[[EvalClip, str | None], None] | None = None
+    reader: LipReader, clips: Sequence[EvalClip], *, sound: bool = False,
+    finished: Callable[[EvalClip, str | None], None] | None = None,
 ) -> list[Reading]:
     """Run the network over every clip; a clip that cannot be read counts as blanks only.
 
     Args:
+        sound: listen to the clips as well.
         finished: is told each clip as it is done, and why it could not be read.
     """
     from lipread.piece_reader import blanks
@@ -67,7 +71,8 @@ def read_clips(
     for clip in clips:
         problem = None
         try:
-            log_probs = reader.moving_log_probs(mouth_track(clip))
+            heard = SoundStream([sound_of(clip)]) if sound else None
+            log_probs = reader.moving_log_probs(mouth_track(clip), sound=heard)
         except LipreadError as error:
             log_probs, problem = blanks(0, reader.alphabet.size), str(error)
         readings.append(Reading(clip.clip, reader.alphabet.normalise(clip.text), log_probs, problem))

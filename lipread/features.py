@@ -85,14 +85,18 @@ def video_features(
     """
     from lipread.pipeline import watch_mouth
 
-    chosen, name, model = chosen_layer(reader.network, layer), os.fspath(path), reader.checkpoint.name
+    network, heard = reader.network, reader.checkpoint.with_sound
+    name, model = os.fspath(path), reader.checkpoint.name
+    if modality != "video" and heard:
+        network, model = reader.listener, heard.name
+    chosen = chosen_layer(network, layer)
     check_feature_modality(reader, modality)
     warnings: list[str] = []
     sound = None if modality == "video" else _sound(path, warnings)
     if modality == "audio":
         assert sound is not None
         sound = _as_long_as_the_picture(path, sound)
-        states = states_of(reader.network, None, sound, chosen, progress=progress)
+        states = states_of(network, None, sound, chosen, progress=progress)
         times, nobody = np.arange(len(states)) / FRAME_RATE_HZ, np.zeros(len(states), dtype=bool)
         return Features(states, times, nobody, chosen, model, name, tuple(warnings), modality)
     watched = watch_mouth(
@@ -102,7 +106,7 @@ def video_features(
     track = watched.track
     if not watched.faces:
         raise NoFaceError(f"{name}: no face was found, so there are no lips to describe; use a video that shows a face")
-    states = states_of(reader.network, track, sound, chosen, progress=progress)
+    states = states_of(network, track, sound, chosen, progress=progress)
     times = track.start_s + np.arange(len(track.present)) / FRAME_RATE_HZ
     return Features(states, times, track.present, chosen, model, name, (*watched.warnings, *warnings), modality)
 
@@ -112,7 +116,7 @@ def check_feature_modality(reader: LipReader, modality: str) -> None:
     if modality not in get_args(FeatureModality):
         known = ", ".join(get_args(FeatureModality))
         raise ConfigError(f"modality {modality!r} is not known for features; use {known}")
-    if modality != "video" and not reader.network.hears:
+    if modality != "video" and not reader.hears:
         raise ConfigError(
             f"model {reader.checkpoint.name!r} reads lips only, so there are no features of modality {modality!r}; "
             "use video"

@@ -28,13 +28,13 @@ SILENT_LEVEL = 1e-3  # root mean square of samples, 60 dB below full scale: noth
 LEAST_HEARD_FRAMES = FRAME_RATE_HZ  # of sound in a piece, or all of it: less says too little about whose it is
 AROUND_FRAMES = FRAME_RATE_HZ // 2  # sound within so many frames of one may be of a word that is said there
 # Lips and sound are compared by what the encoder makes of either alone. Measured on clips of `val`, of other speakers
-# of `train` and of drawn people (docs/training-log.md, runs 18 and 20): likeness falls with noise, and so does how
+# of `train` and of drawn people (docs/training-log.md, runs 18 and 23): likeness falls with noise, and so does how
 # surely sound is read.
 SYNC_LAYER = -2  # of the encoder's states
 REACH_FRAMES = 15  # offsets of up to 0.6 s either way
 SHARPNESS = 0.6  # likeness of a frame, as evidence for an offset, nats
-LEAST_FIT = 0.75  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
-LEAST_SURE = 0.3  # how surely sound with speech in it is read at least: tones 0, 95 of 100 noises below it (run 22)
+LEAST_FIT = 0.8  # of lips and sound that belong together, see `Sync.fit`; low: to miss the own sound costs more
+LEAST_SURE = 0.3  # how surely sound with speech in it is read at least: tones 0, 95 of 100 noises below it (run 23)
 AS_ASKED = "as was asked for"
 PAUSE_DB = 8.0  # above the quietest of some seconds: still a pause
 SURE = 0.85  # probability of an offset, together with those beside it, that is taken as known
@@ -186,9 +186,9 @@ class Sync:
 
     @property
     def fit(self) -> float:
-        """How alike they are at the best offset, over how surely the sound alone is read: about 1 for the speaker's own
-        sound, clear or among noise, less where lips are hard to read; 0.8 for another GRID sentence of the same rhythm,
-        below 0.6 for one of another rhythm."""
+        """How alike they are at the best offset, over how surely the sound alone is read: 1 and more for the speaker's
+        own sound, clear or among noise, less where lips are hard to read; about 0.8 for another GRID sentence by the
+        same person, 0.65 for one by somebody else."""
         return float(self.likeness.max() / max(self.surely, 1e-6)) if self.frames else 0.0
 
 

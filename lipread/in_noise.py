@@ -76,7 +76,7 @@ def measure_in_noise(
         finished: is told each clip as it is done, and why it could not be read; it is then left out.
     Raises: DataError: no clip could be read. ConfigError: the model does not hear.
     """
-    if not reader.network.hears:
+    if not reader.hears:
         raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only; noise makes no difference to it")
     texts_of = {clip.clip: reader.alphabet.normalise(clip.text) for clip in clips}  # before the work starts
     said: list[str] = []

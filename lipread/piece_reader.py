@@ -24,17 +24,18 @@ IMPOSSIBLE = -1e4  # log-probability that stands for log 0
 
 
 class PieceReader:
-    """Reads pieces with one network.
+    """Reads pieces with one network, or with one for the lips alone and another where there is sound.
 
     Args:
         network: in eval mode.
         symbols: V.
+        listener: reads what has sound; None: the same.
     Attributes:
         at_once: how many pieces go through the network together.
     """
 
-    def __init__(self, network: LipNetwork, symbols: int) -> None:
-        self._network, self._symbols = network, symbols
+    def __init__(self, network: LipNetwork, symbols: int, listener: LipNetwork | None = None) -> None:
+        self._network, self._symbols, self._listener = network, symbols, listener or network
         self._device = next(network.parameters()).device
         self.at_once = AT_ONCE.get(self._device.type, AT_ONCE_ELSEWHERE)
 
@@ -57,10 +58,13 @@ class PieceReader:
             return found, Choice("video", "")
         with torch.inference_mode():
             crops, points, lengths = self._tensors([piece.track])
-            lips = {} if ears.modality == "audio" else self._network.front_ends(crops, points, lengths)
+            lips = {} if ears.modality == "audio" else self._listener.front_ends(crops, points, lengths)
             streams, choice = ears.streams(lips, piece.first - piece.start, frames)
-            states = self._network.encode_streams(streams, lengths, frames)
-            values = self._network.ctc(states[-1][:, 1:])[0].float().cpu().numpy()
+            if "sound" not in streams and self._listener is not self._network:
+                values = self._of_tracks([piece.track])[0]
+            else:
+                states = self._listener.encode_streams(streams, lengths, frames)
+                values = self._listener.ctc(states[-1][:, 1:])[0].float().cpu().numpy()
         found[piece.moving] = values[piece.start : piece.end][piece.moving]
         return found, choice
 

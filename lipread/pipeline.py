@@ -53,10 +53,10 @@ WEIGHTS_SUFFIX = ".safetensors"
 
 
 class LipReader:
-    """Reads lips with one checkpoint.
+    """Reads lips with one checkpoint, and with the one that belongs to it where there is sound.
 
     Args:
-        checkpoint: a network with its alphabet, as `load_checkpoint` gives it; changed later, it is not seen here.
+        checkpoint: a network with its alphabet, as `load_with_partner` gives it; changed later, it is not seen here.
         search: finds the text in the log-probabilities; greedy without one.
         max_faces: how many faces to look for in each picture.
     """
@@ -65,10 +65,12 @@ class LipReader:
         from lipread.model.fold import fold_batchnorm
 
         self.checkpoint = checkpoint
-        self.network = fold_batchnorm(checkpoint.network)  # what reads
+        self.network = fold_batchnorm(checkpoint.network)  # what reads lips alone,
+        heard = checkpoint.with_sound
+        self.listener = fold_batchnorm(heard.network) if heard else self.network  # ... and with sound, or sound alone
         self.alphabet = checkpoint.alphabet
         self.search = search or Search(checkpoint.alphabet)
-        self._pieces = PieceReader(self.network, self.alphabet.size)
+        self._pieces = PieceReader(self.network, self.alphabet.size, self.listener)
         self.max_faces = max_faces
 
     def transcribe(
@@ -127,7 +129,7 @@ class LipReader:
             return (yield from self._listened(path, sound, clock, warnings, "there is no picture"))
 
         def begin(label: str | None) -> Reading:
-            ears = Ears(self.network, sound, modality) if sound else None
+            ears = Ears(self.listener, sound, modality) if sound else None
             return self.reading(clock, speaker=label, ears=ears, why=self._why_lips_alone(modality))
 
         readings, seen = _Readings(begin, watch, of_each=speaker == "all"), Seen()
@@ -152,14 +154,20 @@ class LipReader:
         why: str = "",
     ) -> Reading:
         """What reads one person. Arguments as `Reading`."""
+        whose = self.checkpoint.with_sound if ears and self.checkpoint.with_sound else self.checkpoint
         return Reading(
-            self._pieces, self.search, clock, temperature=self.checkpoint.temperature, speaker=speaker, start_s=start_s,
+            self._pieces, self.search, clock, temperature=whose.temperature, speaker=speaker, start_s=start_s,
             ears=ears, why=why,
         )
 
+    @property
+    def hears(self) -> bool:
+        """Whether it can read from sound too."""
+        return self.listener.hears
+
     def _why_lips_alone(self, modality: Modality) -> str:
         """Where nothing is listened to."""
-        if not self.network.hears:
+        if not self.hears:
             return "the model does not hear"
         return AS_ASKED if modality == "video" else "there is no sound"
 
@@ -168,7 +176,7 @@ class LipReader:
     ) -> SoundStream | None:
         """What to listen to; None: nothing. Raises: as `transcribe`."""
         self._check_modality(modality)
-        if modality == "video" or not self.network.hears:
+        if modality == "video" or not self.hears:
             return None
         if given is None:
             from lipread.audio import read_audio_blocks
@@ -184,21 +192,21 @@ class LipReader:
 
     def _check_modality(self, modality: str) -> None:
         check_modality(modality)
-        if not self.network.hears and modality in ("audio", "both"):
+        if not self.hears and modality in ("audio", "both"):
             raise ConfigError(
                 f"model {self.checkpoint.name!r} reads lips only, so modality {modality!r} cannot be; use video or auto"
             )
 
     def agreement(self, sound: SoundStream | None) -> Agreement | None:
         """What tells, of several people whose lips move, whose the sound is; None where nothing can."""
-        reads = self.network.hears and "points" in self.network.config.streams
-        return WhoIsHeard(self.network, sound) if reads and sound and sound.any else None
+        reads = self.hears and "points" in self.listener.config.streams
+        return WhoIsHeard(self.listener, sound) if reads and sound and sound.any else None
 
     def _listened(
         self, path: PathLike, sound: SoundStream, clock: Clock, warnings: list[str], why: str = AS_ASKED
     ) -> Generator[Segment, None, Transcript]:
         """Read from sound alone; `warnings` grow while it is read."""
-        reading, seen = self.reading(clock, ears=Ears(self.network, sound, "audio", why)), Seen()
+        reading, seen = self.reading(clock, ears=Ears(self.listener, sound, "audio", why)), Seen()
         for look in looks_at_sound(sound):
             seen.add(look)
             yield from reading.push(look)
@@ -216,7 +224,7 @@ class LipReader:
         Raises: ConfigError: modality "both" of a model that does not hear.
         """
         self._check_modality(modality)
-        ears = Ears(self.network, sound, modality) if sound and self.network.hears else None
+        ears = Ears(self.listener, sound, modality) if sound and self.hears else None
         reading = self.reading(clock or Clock(), start_s=track.start_s, ears=ears, why=self._why_lips_alone(modality))
         seen = Seen(start_s=track.start_s)
         for look in looks_at(track):
@@ -230,16 +238,20 @@ class LipReader:
         return self._transcript(_Said().add(reading), seen, reading.clock)
 
     def moving_log_probs(
-        self, track: MouthTrack, *, clock: Clock | None = None, progress: Progress | None = None
+        self, track: MouthTrack, *, sound: SoundStream | None = None, clock: Clock | None = None,
+        progress: Progress | None = None,
     ) -> Array:
-        """Natural-log probabilities (T, V); certain blanks where the lips are still or there is no face."""
-        pieces = Pieces()
+        """Natural-log probabilities (T, V), of lips alone or of lips and sound; certain blanks where the lips are still
+        (and the sound with them) or there is no face."""
+        ears = Ears(self.listener, sound, "both") if sound else None
+        pieces = Pieces(ears.still if ears else None)
         found = blanks(len(track.present), self.alphabet.size)
         cut = [piece for look in looks_at(track) for piece in pieces.push(look)]
         with (clock or Clock()).stage("network"):
             for piece in [*cut, *pieces.end()]:
                 end = piece.first + len(piece.moving)
-                found[piece.first : end] = self._pieces.log_probs([piece])[0]
+                read = self._pieces.heard(piece, ears)[0] if ears else self._pieces.log_probs([piece])[0]
+                found[piece.first : end] = read
                 if progress:
                     progress("network", end / len(found))
         return found
@@ -370,12 +382,12 @@ def load_model(
     Raises: ConfigError: the name is unknown, the device is not there, or an option makes no sense.
         CheckpointError: not a lipread checkpoint. DataError: a grammar, lexicon or language model cannot be read.
     """
-    from lipread.checkpoint import load_checkpoint
+    from lipread.checkpoint import load_with_partner
     from lipread.config import SearchConfig, make_config
     from lipread.language_models import make_search
 
     config = make_config(SearchConfig, search, origin="search options")
-    checkpoint = load_checkpoint(checkpoint_path(name_or_path), choose_device(device))
+    checkpoint = load_with_partner(checkpoint_path(name_or_path), choose_device(device))
     return LipReader(checkpoint, search=make_search(config, checkpoint.alphabet), max_faces=max_faces)
 
 

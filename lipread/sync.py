@@ -62,7 +62,7 @@ def sync_of(reader: LipReader, path: PathLike) -> Offset:
     from lipread.watch import Watch
 
     name = os.fspath(path)
-    if not reader.network.hears:
+    if not reader.hears:
         raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only and cannot compare them with sound")
     sound = SoundStream(read_audio_blocks(path))
     watch = Watch(path, max_faces=reader.max_faces, agreement=reader.agreement(sound))
@@ -86,7 +86,7 @@ def sync_of_looks(reader: LipReader, looks: Iterable[Look], sound: SoundStream) 
     """
     from lipread.watch import Clock
 
-    ears = Ears(reader.network, sound, "both")
+    ears = Ears(reader.listener, sound, "both")
     reading = reader.reading(Clock(), ears=ears)
     for look in looks:
         for _ in reading.push(look):

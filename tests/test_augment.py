@@ -54,7 +54,6 @@ def clip(frames: int = 30, *, crops: bool = True, text: str = "bin blue") -> Exa
 def seen(example: Example) -> Array:
     """The crops of an example as the network sees them, (T, 88, 88)."""
     assert example.crops is not None and example.change is not None
-    torch.manual_seed(0)
     return np.asarray(shown(RawPixels.of([example.crops], [example.change], [0]), 88).numpy())
 
 

@@ -167,6 +167,7 @@ def change_pixels(
         shade=bent * np.array([np.cos(direction), np.sin(direction)]),
         blur_px=rng.uniform(*BLURS_PX) if rng.random() < config.blur else 0.0,
         grain=rng.uniform(0, config.noise) if rng.random() < 0.5 else 0.0,
+        seed=int(rng.integers(2**31)),
         quality=int(rng.integers(*QUALITIES)) if rng.random() < config.compress else 0,
         hole=hole,
         hidden=hidden,

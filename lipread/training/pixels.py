@@ -42,6 +42,7 @@ class Change:
         shade: how much lighter the right and the lower edge are than the middle, shares, (2,).
         blur_px: standard deviation of a Gaussian; 0 for none.
         grain: standard deviation of noise, grey levels; 0 for none.
+        seed: of that noise.
         quality: of JPEG, 1..99; 0 for no coding.
         hole: first frame and end, top and bottom, left and right of a hidden rectangle, and its grey, (7,).
         hidden: frames that are plain grey, (T,) bool.
@@ -54,6 +55,7 @@ class Change:
     shade: Array
     blur_px: float
     grain: float
+    seed: int
     quality: int
     hole: Array
     hidden: Array
@@ -77,6 +79,7 @@ class RawPixels:
     shade: Tensor  # float32 (C, 2)
     blur_px: Tensor  # float32 (C,)
     grain: Tensor  # float32 (C,)
+    seed: Tensor  # (C,)
     quality: Tensor  # float32 (C,)
     hole: Tensor  # (C, 7)
 
@@ -105,8 +108,8 @@ class RawPixels:
             hidden=joined([change.hidden for change in changes]),
             rows=torch.tensor(rows),
             back=stacked("back"), knots=stacked("knots"), curve=stacked("curve"), shade=stacked("shade"),
-            blur_px=stacked("blur_px"), grain=stacked("grain"), quality=stacked("quality"),
-            hole=stacked("hole", np.int64),
+            blur_px=stacked("blur_px"), grain=stacked("grain"), seed=stacked("seed", np.int64),
+            quality=stacked("quality"), hole=stacked("hole", np.int64),
         )  # fmt: skip
 
     def each(self, change: Callable[[Tensor], Tensor]) -> RawPixels:
@@ -116,7 +119,7 @@ class RawPixels:
 
 @torch.no_grad()
 def shown(raw: RawPixels, side_px: int) -> Tensor:
-    """Do the changes -> uint8 (M, S, S). The noise comes from torch's generator, all else was drawn before."""
+    """Do the changes -> uint8 (M, S, S)."""
     x = raw.frames[raw.low].float()
     x = x.lerp(raw.frames[raw.high].float(), raw.share[:, None, None])
     x = moved(x, raw, side_px)
@@ -175,7 +178,12 @@ def blurred(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
 
 def grained(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
     """Other noise in every frame."""
-    return x + torch.randn_like(x) * raw.grain[owner, None, None]
+    generator, noise = torch.Generator(x.device), []
+    clips, counts = torch.unique_consecutive(owner, return_counts=True)
+    for seed, count in zip(raw.seed[clips].tolist(), counts.tolist(), strict=True):
+        generator.manual_seed(seed)
+        noise.append(torch.randn(count, *x.shape[1:], generator=generator, device=x.device))
+    return x + torch.cat(noise) * raw.grain[owner, None, None]
 
 
 def coded(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def read_video(
             video = inside(folder, f"{shown}.mp4")
             cut_video(path, video, *part, limit_s=limits.duration_s, progress=progress)
             info = check_video(video, limits, name)
-        hears, warnings = reader.network.hears and modality != "video", list[str]()
+        hears, warnings = reader.hears and modality != "video", list[str]()
         sound = SoundStream(_sound(video, info, limits, progress, warnings)) if hears else None
         watched, transcript = _read(
             reader, video, sound, pictures=info is not None, speaker=speaker, modality=modality, progress=progress
@@ -121,7 +121,7 @@ def _pictures(reader: LipReader, path: PathLike, modality: Modality, limits: Lim
     try:
         return check_video(path, limits, name)
     except NoPictureError:
-        if reader.network.hears and modality in ("auto", "audio"):
+        if reader.hears and modality in ("auto", "audio"):
             return None
         raise
 
@@ -145,7 +145,7 @@ def _read(
     else:
         heard = sound if sounds else None
         transcript = reader.read_track(watched.track, sound=heard, modality=modality, clock=clock, progress=progress)
-        if reader.network.hears and not sounds:
+        if reader.hears and not sounds:
             transcript = because(transcript, "as was asked for" if modality == "video" else "the video has no sound")
     return watched, replace(transcript, warnings=watched.warnings + transcript.warnings)
 

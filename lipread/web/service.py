@@ -141,7 +141,7 @@ class Service:
     @property
     def hears(self) -> bool:
         """Whether it can read from sound too."""
-        return self.base.network.hears
+        return self.base.hears
 
     def reader(self, options: Options) -> LipReader:
         """A reader with these options; searches that were used lately are kept.
