@@ -46,9 +46,14 @@ def prepare_grid_command(
 def prepare_drawn_command(
     out: Annotated[Path, typer.Argument(help="Prepared folder to write, or to go on with.")],
     count: Annotated[int, typer.Option(min=1, help="How many heads to draw, a person each.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first one; below 1,000,000.")] = 0,
+    through_video: Annotated[
+        bool, typer.Option("--through-video", help="Find faces with the mesh, as in a real video; half as fast.")
+    ] = False,
     processes: Processes = ALL_CORES,
 ) -> None:
     """Draw talking heads and prepare their crops; what is there already is kept."""
     from lipread.data.synthetic import write_prepared
 
-    typer.echo(f"{out}: {write_prepared(out, count, processes=processes)} clips")
+    clips = write_prepared(out, count, first_seed=seed, processes=processes, through_video=through_video)
+    typer.echo(f"{out}: {clips} clips")

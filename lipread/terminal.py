@@ -180,16 +180,29 @@ def show_noise(found: Sequence[InNoise], kind: str, *, left_out: int = 0) -> Non
 
 
 def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
-    """One line with the text or why there is none; its warnings on stderr; its words in a table if wanted."""
+    """One line with the text or why there is none; its warnings on stderr; what it was read from and its words in a
+    table if wanted."""
     _say(f"{transcript.source}: {transcript.text or '(nothing: ' + str(transcript.reason) + ')'}")
     for warning in transcript.warnings:
         _say(f"lipread: warning: {transcript.source}: {warning}", err)
     if transcript.changed:
         _say(f"  without search: {transcript.raw_text}")
     if words and transcript.words:
+        for start_s, end_s, (modality, why) in read_from(transcript):
+            _say(f"  {start_s:.2f}-{end_s:.2f} s read from {modality}: {why}")
         out.print(word_table(transcript))
     if words and any(len(each.nbest) > 1 for each in transcript.utterances):
         out.print(candidate_table(transcript))
+
+
+def read_from(transcript: Transcript) -> list[tuple[float, float, tuple[str, str]]]:
+    """Start, end, and what segments were read from and why; neighbours for which that is the same are joined."""
+    told: list[tuple[float, float, tuple[str, str]]] = []
+    for segment in transcript.segments:
+        reason = ({"video": "the lips", "audio": "the sound"}.get(segment.modality, "both"), segment.why)
+        start_s = told.pop()[0] if told and told[-1][2] == reason else segment.start_s
+        told.append((start_s, segment.end_s, reason))
+    return told
 
 
 def word_table(transcript: Transcript) -> Table:

@@ -16,7 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lipread.alphabet import BLANK_SYMBOL, Alphabet
-from lipread.checkpoint import FORMAT, bundled_models, load_checkpoint, load_weights, save_checkpoint
+from lipread.checkpoint import (
+    FORMAT,
+    bundled_models,
+    load_checkpoint,
+    load_weights,
+    load_with_partner,
+    save_checkpoint,
+)
 from lipread.config import NetworkConfig
 from lipread.errors import CheckpointError, OutputError
 from lipread.model.network import LipNetwork
@@ -349,3 +356,41 @@ def test_the_network_may_be_training_and_stays_so(tmp_path: Path) -> None:
     network = LipNetwork(TINY).train()
     save_checkpoint(tmp_path / "a.safetensors", network, ENGLISH, {})
     assert network.training
+
+
+# -- a second model for what has sound --------------------------------------------------------------------------------
+
+HEARING = TINY.model_copy(update={"streams": ("pixels", "points", "sound")})
+
+
+def test_the_model_that_listens_is_found_beside_the_file_or_among_the_bundled(tmp_path: Path) -> None:
+    lips, ears = tmp_path / "lips.safetensors", tmp_path / "ears.safetensors"
+    save_checkpoint(lips, tiny_network(), ENGLISH, {"with_sound": "ears"})
+    save_checkpoint(ears, tiny_network(HEARING), ENGLISH, {"steps": 3})
+    both = load_with_partner(lips)
+    assert (both.name, both.with_sound and both.with_sound.name) == ("lips", "ears")
+    assert load_with_partner(ears).with_sound is None
+    assert load_checkpoint(lips).with_sound is None
+    copied = load_checkpoint(bundled_models()["small"])
+    save_checkpoint(lips, copied.network, copied.alphabet, copied.record)
+    found = load_with_partner(lips).with_sound
+    assert found is not None and found.name == copied.record["with_sound"]
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "config", "said"),
+    [
+        (None, TINY, "ears.safetensors: no such checkpoint"),
+        (Alphabet.from_list([*ENGLISH.symbols[:-1], "ß"]), HEARING, "does not fit .*lips.safetensors"),
+        (ENGLISH, TINY, "does not fit .*lips.safetensors"),  # it does not hear
+    ],
+)
+def test_a_model_that_cannot_listen_is_refused(
+    alphabet: Alphabet | None, config: NetworkConfig, said: str, tmp_path: Path
+) -> None:
+    lips = tmp_path / "lips.safetensors"
+    save_checkpoint(lips, tiny_network(), ENGLISH, {"with_sound": "ears"})
+    if alphabet:
+        save_checkpoint(tmp_path / "ears.safetensors", tiny_network(config), alphabet, {})
+    with pytest.raises(CheckpointError, match=said):
+        load_with_partner(lips)

@@ -91,7 +91,7 @@ def test_variants_are_changed_alone_and_a_part_of_the_folds_is_measured(
     assert (config.out / "search.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("name", "count"), [("ablations", 18), ("curves", 9), ("dropout", 24)])
+@pytest.mark.parametrize(("name", "count"), [("ablations", 19), ("curves", 9), ("dropout", 24)])
 def test_the_studies_of_the_recipe_can_all_be_run(name: str, count: int) -> None:
     recipes = Path(str(files("lipread.data"))) / "recipes"
     config, grid = program.parse(["--config", str(recipes / "grid.toml")]), program.parse_grid(recipes / f"{name}.toml")

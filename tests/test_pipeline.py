@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -416,6 +417,26 @@ def test_both_and_why(hearing: LipReader, with_sound: Path) -> None:
     said = hearing.transcribe(with_sound, modality="both")
     assert {(each.modality, each.why[:16]) for each in said.segments} == {("both", "as was asked for")}
     assert said.modality == "both" and said.sound_late_s is None  # how late noise is, nobody knows
+
+
+def test_lips_are_read_by_one_model_and_what_has_sound_by_the_other(hearing: LipReader, with_sound: Path) -> None:
+    torch.manual_seed(2)
+    lips = Checkpoint(LipNetwork(PRESETS["tiny"]).eval(), ENGLISH, {}, "lips")
+    pair = LipReader(replace(lips, with_sound=hearing.checkpoint))
+    alone = LipReader(lips)
+    track = watch_mouth(with_sound).track
+    heard = next(iter(read_audio_blocks(with_sound)))
+    assert pair.hears and not alone.hears
+    assert np.array_equal(pair.moving_log_probs(track), alone.moving_log_probs(track))
+    by_ear = pair.moving_log_probs(track, sound=SoundStream([heard]))
+    assert np.array_equal(by_ear, hearing.moving_log_probs(track, sound=SoundStream([heard])))
+    assert not np.allclose(by_ear, alone.moving_log_probs(track), atol=0.1)
+    silent = SoundStream([np.zeros_like(heard)])  # nothing to listen to: as the lips' model reads it
+    assert pair.read_track(track, sound=silent).text == alone.read_track(track).text
+    for modality in ("video", "audio", "both"):
+        one = alone if modality == "video" else hearing
+        said, wanted = (each.transcribe(with_sound, modality=modality).text for each in (pair, one))
+        assert said == wanted
 
 
 def test_of_two_who_talk_at_once_the_one_is_read_whose_sound_it_is(grid_dir: Path, tmp_path: Path) -> None:

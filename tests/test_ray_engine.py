@@ -18,6 +18,7 @@ from lipread.errors import ConfigError
 from shell import command, one_line, outputs_of, record_of, run, talking, tiny_checkpoint
 
 CLIPS = 8
+NODES = 2
 slow = pytest.mark.slow
 
 
@@ -79,20 +80,21 @@ def test_outputs_equal_those_without_it_though_workers_are_killed(cluster: str, 
         command("transcribe", f"file://{source}", "-o", f"file://{tmp_path}/there", "--engine", "ray", *options),
         env={**os.environ, "RAY_ADDRESS": cluster}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
-    killed: set[int] = set()
-    end_s = time.monotonic() + 600
-    while process.poll() is None and len(killed) < 2:  # an actor of each node, as soon as it has done something
+    killed: dict[int, int] = {}  # node -> process
+    end_s = time.monotonic() + 300
+    while process.poll() is None and len(killed) < NODES:  # an actor of each node, while videos are read
         assert time.monotonic() < end_s
-        if list((tmp_path / "there").rglob("*.json")):
-            for pid in actors() - killed:
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-                break
-        time.sleep(0.2)
+        if outputs_of(tmp_path / "there"):
+            for pid, node in actors().items():
+                if node not in killed:
+                    os.kill(pid, signal.SIGKILL)
+                    killed[node] = pid
+                    print(time.monotonic(), pid, node, len(outputs_of(tmp_path / "there")))
+        time.sleep(0.05)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "torn.mp4 cannot be read as a video" in one_line(errors)
-    assert killed
+    assert len(killed) == NODES
     expected = outputs_of(tmp_path / "here")
     assert outputs_of(tmp_path / "there") == {
         name: text.replace(str(source), f"file://{source}") for name, text in expected.items()
@@ -102,16 +104,16 @@ def test_outputs_equal_those_without_it_though_workers_are_killed(cluster: str, 
     )
 
 
-def actors() -> set[int]:
-    """Process ids of the actors that read."""
-    found = set()
+def actors() -> dict[int, int]:
+    """Processes of the actors that read -> that of their node, which started them."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+            title, status = (folder / "cmdline").read_bytes(), (folder / "status").read_text()
         except OSError:
             continue
         if title.startswith(b"ray::") and b"_Actor" in title:
-            found.add(int(folder.name))
+            found[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
     return found
 
 

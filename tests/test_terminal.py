@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, summarise
 from lipread.inputs import Failure, Job
 from lipread.terminal import BatchDisplay, ClipDisplay, out, show_evaluation, show_transcript, write_png
+from lipread.values import Segment
 from test_outputs import NOTHING, TALK
 
 
@@ -26,9 +28,24 @@ def test_transcript_on_stdout_and_warnings_on_stderr(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ": (nothing: no face was found in any of the 50 frames)\n"
 
 
-def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    from dataclasses import replace
+def test_what_was_read_from_what_and_why_is_said_with_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    word = TALK.segments[0].words[0]
+    told = [("both", "it goes with the lips")] * 2 + [("video", "the sound is silent here")]
+    segments = tuple(
+        Segment(start, start + 1.0, "bin", (word,), 0.9, modality=modality, why=why)
+        for start, (modality, why) in enumerate(told)
+    )
+    show_transcript(replace(TALK, segments=segments, warnings=()), words=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if "read from" in line] == [
+        "  0.00-2.00 s read from both: it goes with the lips",
+        "  2.00-3.00 s read from the lips: the sound is silent here",
+    ]
+    show_transcript(replace(TALK, segments=segments, warnings=()))
+    assert "read from" not in capsys.readouterr().out
 
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     show_transcript(replace(TALK, source="[red]talk[/red].mp4", warnings=()))
     assert capsys.readouterr().out.startswith("[red]talk[/red].mp4: ")
 
