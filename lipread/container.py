@@ -5,6 +5,7 @@ Times are exact fractions of a second, so that no rounding can turn 75 pictures 
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 MAX_HOLD_S = Fraction(20)  # a longer pause between two pictures is taken for broken times, not for a still picture
 MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
-TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash"})  # texts drawn as terminal pictures, and lists of other files
+TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf", "vobsub"})  # texts as pictures; lists of other files
+_START_BYTES = 1024  # without a zero byte in them it is a text
 _HELP = "check that it plays in a video player, or convert it to mp4"
 
 
@@ -40,21 +42,33 @@ def open_container(path: PathLike) -> InputContainer:
     Raises: VideoError: missing, a directory, unreadable, empty, or not a media file.
     """
     name = os.fspath(path)
-    _check_readable(name)
+    start = _checked_start(name)
     try:
-        container = av.open(
-            f"file:{name}", "r", metadata_errors="replace", container_options={"protocol_whitelist": "file"}
-        )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(
-            f"{name} cannot be read as a video ({_reason(error)}): it is of another kind or damaged; {_HELP}."
-        ) from error
-    if not TEXT_FORMATS.isdisjoint(container.format.name.split(",")):
-        container.close()
+        return av.open(
+            f"file:{name}", "r", metadata_errors="replace",
+            container_options={"protocol_whitelist": "file", "format_whitelist": _formats(), "pattern_type": "none"},
+            # pattern_type: else x%d.png would stand for x0.png, x1.png ...
+        )  # fmt: skip
+    except av.error.ArgumentError as error:  # also what FFmpeg says of a format that is not among them
+        if b"\0" in start:
+            raise _cannot_be_read(name, error) from error
         raise VideoError(
             f"{name} is a text or a list of other files, not a video; give a video file such as mp4 or mkv."
-        )
-    return container
+        ) from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise _cannot_be_read(name, error) from error
+
+
+@functools.cache
+def _formats() -> str:
+    """What may be opened: a list would open what it names, be it itself or a pipe on which one waits for ever."""
+    return ",".join(each for each in sorted(av.formats_available) if TEXT_FORMATS.isdisjoint(each.split(",")))
+
+
+def _cannot_be_read(name: str, error: Exception) -> VideoError:
+    return VideoError(
+        f"{name} cannot be read as a video ({_reason(error)}): it is of another kind or damaged; {_HELP}."
+    )
 
 
 @contextmanager
@@ -74,8 +88,8 @@ def written_film(path: PathLike) -> Iterator[OutputContainer]:
         ) from error
 
 
-def _check_readable(name: str) -> None:
-    """Say in words why a path cannot be opened; FFmpeg's own words name neither the file nor the cure."""
+def _checked_start(name: str) -> bytes:
+    """The first bytes, or in words why a path cannot be opened; FFmpeg's own name neither the file nor the cure."""
     try:
         kind = os.stat(name).st_mode
     except FileNotFoundError as error:
@@ -88,13 +102,14 @@ def _check_readable(name: str) -> None:
         raise VideoError(f"{name} is a pipe or a device, not a video file; save the video to a file first.")
     try:
         with open(name, "rb") as file:
-            first = file.read(1)
+            start = file.read(_START_BYTES)
     except PermissionError as error:
         raise VideoError(f"{name} may not be read by this user; give yourself read permission (chmod u+r).") from error
     except OSError as error:
         raise VideoError(f"{name} cannot be read ({_reason(error)}); check the disk or copy the file again.") from error
-    if not first:
+    if not start:
         raise VideoError(f"{name} is empty (0 bytes); copy or record it again.")
+    return start
 
 
 def _reason(error: Exception) -> str:

@@ -154,10 +154,10 @@ class LipReader:
         why: str = "",
     ) -> Reading:
         """What reads one person. Arguments as `Reading`."""
-        whose = self.checkpoint.with_sound if ears and self.checkpoint.with_sound else self.checkpoint
+        listener = self.checkpoint.with_sound or self.checkpoint
         return Reading(
-            self._pieces, self.search, clock, temperature=whose.temperature, speaker=speaker, start_s=start_s,
-            ears=ears, why=why,
+            self._pieces, self.search, clock, temperature=(self.checkpoint.temperature, listener.temperature),
+            speaker=speaker, start_s=start_s, ears=ears, why=why,
         )
 
     @property

@@ -38,7 +38,7 @@ class Reading:
         reader: asks the network.
         search: finds the text in its log-probabilities.
         clock: of the whole.
-        temperature: of the words' confidences.
+        temperature: of the words' confidences where lips alone are read, and where there is sound.
         speaker: a label for the segments.
         start_s: time of frame 0, seconds.
         ears: listen to the sound as well, or to nothing else; None reads lips alone.
@@ -46,7 +46,7 @@ class Reading:
     """
 
     def __init__(
-        self, reader: PieceReader, search: Search, clock: Clock, *, temperature: float = 1.0,
+        self, reader: PieceReader, search: Search, clock: Clock, *, temperature: tuple[float, float] = (1.0, 1.0),
         speaker: str | None = None, start_s: float = 0.0, ears: Ears | None = None, why: str = "",
     ) -> None:
         self.clock, self.segments, self.utterances = clock, list[Segment](), list[Utterance]()
@@ -103,12 +103,10 @@ class Reading:
         """Find the words of utterances, and note both."""
         new: list[Segment] = []
         for each in heard:
-            text, log_probs = each.utterance.text, each.log_probs
+            text, log_probs, start_s = each.utterance.text, each.log_probs, each.utterance.start_s
+            temperature = self._temperature[self._choice_at(start_s).modality != "video"]
             try:
-                words = align_words(
-                    log_probs, text, self._search.alphabet,
-                    start_s=each.utterance.start_s, temperature=self._temperature,
-                )
+                words = align_words(log_probs, text, self._search.alphabet, start_s=start_s, temperature=temperature)
             except DataError:  # whole-word symbols ran together into a text longer than any speech
                 self.problem = f"what was read, {len(text)} letters, is too much for {len(log_probs)} frames"
                 continue
@@ -119,9 +117,12 @@ class Reading:
 
     def _explained(self, segment: Segment) -> Segment:
         """With what the piece was read from in which it begins."""
-        frame = round((segment.start_s - self._start_s) * FRAME_RATE_HZ)
-        choice = next((choice for first, choice in reversed(self._choices) if first <= frame), self._choices[0][1])
+        choice = self._choice_at(segment.start_s)
         return replace(segment, modality=choice.modality, why=choice.why)
+
+    def _choice_at(self, start_s: float) -> Choice:
+        frame = round((start_s - self._start_s) * FRAME_RATE_HZ)
+        return next((choice for first, choice in reversed(self._choices) if first <= frame), self._choices[0][1])
 
 
 @dataclass

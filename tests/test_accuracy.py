@@ -30,6 +30,16 @@ def test_viseme_pairs_tell_what_lips_cannot() -> None:
     assert pairs == {("p b m", "p b m"): 1, ("ee y", "e a"): 1, ("t d n l s z", "t d n l s z"): 1}
 
 
+def test_shares_of_visemes_count_every_phone_that_was_said() -> None:
+    shares = accuracy.of_visemes(CLIPS[:1])  # bin red in b two now -> bin red at p two now
+    # t d n l s z: d of red, n of bin, in, now, t of two; of these the n of "in" became a t
+    assert shares["t d n l s z"] == pytest.approx(1 / 5)
+    assert shares["p b m"] == pytest.approx(1 / 2)  # of bin and b
+    assert shares["ee y"] == pytest.approx(1 / 3)  # of bin, in and b
+    assert shares["oo"] == 0
+    assert accuracy.of_visemes(CLIPS[3:])["f v"] == 1  # nothing was read
+
+
 def test_every_phone_has_one_viseme() -> None:
     from lipread.data.visemes import DIPHTHONGS, PHONES
 

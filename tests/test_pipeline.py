@@ -421,7 +421,7 @@ def test_both_and_why(hearing: LipReader, with_sound: Path) -> None:
 
 def test_lips_are_read_by_one_model_and_what_has_sound_by_the_other(hearing: LipReader, with_sound: Path) -> None:
     torch.manual_seed(2)
-    lips = Checkpoint(LipNetwork(PRESETS["tiny"]).eval(), ENGLISH, {}, "lips")
+    lips = Checkpoint(LipNetwork(PRESETS["tiny"]).eval(), ENGLISH, {"calibration": {"temperature": 9.0}}, "lips")
     pair = LipReader(replace(lips, with_sound=hearing.checkpoint))
     alone = LipReader(lips)
     track = watch_mouth(with_sound).track
@@ -435,8 +435,10 @@ def test_lips_are_read_by_one_model_and_what_has_sound_by_the_other(hearing: Lip
     assert pair.read_track(track, sound=silent).text == alone.read_track(track).text
     for modality in ("video", "audio", "both"):
         one = alone if modality == "video" else hearing
-        said, wanted = (each.transcribe(with_sound, modality=modality).text for each in (pair, one))
-        assert said == wanted
+        said, wanted = (each.transcribe(with_sound, modality=modality) for each in (pair, one))
+        assert said.text == wanted.text
+        assert said.words
+        assert [word.confidence for word in said.words] == [word.confidence for word in wanted.words]
 
 
 def test_of_two_who_talk_at_once_the_one_is_read_whose_sound_it_is(grid_dir: Path, tmp_path: Path) -> None:

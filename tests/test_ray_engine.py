@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,16 +81,14 @@ def test_outputs_equal_those_without_it_though_workers_are_killed(cluster: str, 
         command("transcribe", f"file://{source}", "-o", f"file://{tmp_path}/there", "--engine", "ray", *options),
         env={**os.environ, "RAY_ADDRESS": cluster}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
-    killed: dict[int, int] = {}  # node -> process
+    killed: dict[int, int] = {}  # node -> actor
     end_s = time.monotonic() + 300
-    while process.poll() is None and len(killed) < NODES:  # an actor of each node, while videos are read
+    while process.poll() is None and len(killed) < NODES:  # an actor of each node, while it reads
         assert time.monotonic() < end_s
-        if outputs_of(tmp_path / "there"):
-            for pid, node in actors().items():
-                if node not in killed:
-                    os.kill(pid, signal.SIGKILL)
-                    killed[node] = pid
-                    print(time.monotonic(), pid, node, len(outputs_of(tmp_path / "there")))
+        for actor, node in reading_actors().items() if any((tmp_path / "there").rglob("*.json")) else ():
+            if node not in killed:
+                os.kill(actor, signal.SIGKILL)
+                killed[node] = actor
         time.sleep(0.05)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 1
@@ -99,22 +98,25 @@ def test_outputs_equal_those_without_it_though_workers_are_killed(cluster: str, 
     assert outputs_of(tmp_path / "there") == {
         name: text.replace(str(source), f"file://{source}") for name, text in expected.items()
     }
-    assert sorted(line["name"] for line in record_of(tmp_path / "there")) == sorted(
-        line["name"] for line in record_of(tmp_path / "here")
+    record, expected_record = (
+        sorted((line["name"], line["result"]) for line in record_of(tmp_path / folder)) for folder in ("there", "here")
     )
+    assert record == expected_record  # each video once
+    assert len(record) == CLIPS + 1
 
 
-def actors() -> dict[int, int]:
-    """Processes of the actors that read -> that of their node, which started them."""
-    found = {}
+def reading_actors() -> dict[int, int]:
+    """Actors whose worker process has come to life, as it does for the first video -> the node that started each."""
+    parents, titles = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             title, status = (folder / "cmdline").read_bytes(), (folder / "status").read_text()
-        except OSError:
+        except OSError:  # it has just ended
             continue
-        if title.startswith(b"ray::") and b"_Actor" in title:
-            found[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
-    return found
+        parents[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
+        titles[int(folder.name)] = title
+    with_workers = {parents[process] for process, title in titles.items() if b"spawn_main" in title}
+    return {each: parents[each] for each in with_workers if re.match(rb"ray::.*_Actor", titles.get(each, b""))}
 
 
 @slow

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables, write the plot -> exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="+", metavar="NAME=FILE.json", help="what `lipread evaluate --json` wrote")
-    parser.add_argument("-o", "--output", type=Path, help="also draw the errors by place, a .png")
+    parser.add_argument("-o", "--output", type=Path, help="also draw the errors by place, speaker and viseme, a .png")
     given = parser.parse_args(arguments)
     try:
         clips = {name: read(Path(file)) for name, _, file in (each.rpartition("=") for each in given.files)}
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(clips: dict[str, list[dict[str, Any]]], picture: Path | None) -> None:
-    """Print every table, and draw the errors by place."""
+    """Print every table, and draw the errors by place, speaker and viseme."""
     places = {name: by_place(some) for name, some in clips.items()}
     for name, some in clips.items():
         said, read_as = [each["reference"] for each in some], [each["hypothesis"] for each in some]
@@ -81,7 +81,7 @@ def report(clips: dict[str, list[dict[str, Any]]], picture: Path | None) -> None
             print(f"| {one} | {other} | {count} |")
         print(f"\nOf {sum(pairs.values())} phones read as others, {alike} look like the one that was said.\n")
     if picture is not None:
-        draw(picture, places)
+        draw(picture, clips, places)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -139,23 +139,60 @@ def viseme_pairs(clips: Sequence[dict[str, Any]]) -> Counter[tuple[str, str]]:
     return pairs
 
 
-def draw(path: Path, places: dict[str, list[Score]]) -> None:
-    """The errors of each place in the sentence, one group of bars for each evaluation."""
-    figure = new_figure(figsize=(7, 3.5))
-    axes = figure.add_subplot()
-    width = 0.8 / len(places)
+def of_visemes(clips: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The share of the phones of each viseme that were read as another one or left out; only what was said counts."""
+    said, wrong = Counter[str](), Counter[str]()
+    for clip in clips:
+        for word, other in aligned(clip["reference"], clip["hypothesis"]):
+            read_as = " ".join(phones(other)) if other else ""
+            for one, two in aligned(" ".join(phones(word)), read_as):
+                said[CLASS_OF[one]] += 1
+                wrong[CLASS_OF[one]] += one != two
+    return {name: wrong[name] / said[name] for name in VISEMES if said[name]}
+
+
+def draw(path: Path, clips: dict[str, list[dict[str, Any]]], places: dict[str, list[Score]]) -> None:
+    """The errors of each place in the sentence, of each speaker and of each viseme."""
+    figure = new_figure(figsize=(8, 9))
+    above, middle, below = figure.subplots(3, 1)
     for number, (name, values) in enumerate(places.items()):
-        at = [place + 1 + (number - (len(places) - 1) / 2) * width for place in range(len(values))]
-        rates = [100 * each.wer for each in values]
-        around = [
-            [rate - 100 * each.wer_interval[0] for rate, each in zip(rates, values, strict=True)],
-            [100 * each.wer_interval[1] - rate for rate, each in zip(rates, values, strict=True)],
-        ]
-        axes.bar(at, rates, width, yerr=around, capsize=2, label=name)
-    axes.set(xlabel="word of the sentence", ylabel="wrong or left out, %")
-    axes.legend()
+        at = beside([place + 1.0 for place in range(len(values))], number, len(places))
+        bars(above, at, values, 0.8 / len(places), label=name)
+    above.set(xlabel="word of the sentence", ylabel="wrong or left out, %")
+    above.legend()
+    people: dict[str, Score] = {}
+    for name, some in clips.items():
+        speakers = [each["speaker"] for each in some]
+        if len(counts := Counter(speakers)) < len(some):  # each drawn head is a person of its own
+            said, read_as = [each["reference"] for each in some], [each["hypothesis"] for each in some]
+            for speaker, value in score_groups(speakers, said, read_as).items():
+                people[f"{speaker}, {name}\n{counts[speaker]} clips"] = value
+    bars(middle, [float(place) for place in range(len(people))], list(people.values()), 0.6)
+    middle.set_xticks(range(len(people)), list(people))
+    middle.set(ylabel="word error rate, %")
+    for number, (name, some) in enumerate(clips.items()):
+        shares = of_visemes(some)
+        at = beside([float(list(VISEMES).index(each)) for each in shares], number, len(clips))
+        below.bar(at, [100 * share for share in shares.values()], 0.8 / len(clips), label=name)
+    below.set_xticks(range(len(VISEMES)), [each.replace(" ", "\n") for each in VISEMES])
+    below.set(xlabel="phones that look alike", ylabel="read as others, %")
     with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=100)
+
+
+def beside(places: list[float], number: int, groups: int) -> list[float]:
+    """Where the bars of one group stand."""
+    return [place + (number - (groups - 1) / 2) * 0.8 / groups for place in places]
+
+
+def bars(axes: Any, at: list[float], values: Sequence[Score], width: float, label: str | None = None) -> None:
+    """Word error rates with their intervals."""
+    rates = [100 * each.wer for each in values]
+    around = [
+        [rate - 100 * each.wer_interval[0] for rate, each in zip(rates, values, strict=True)],
+        [100 * each.wer_interval[1] - rate for rate, each in zip(rates, values, strict=True)],
+    ]
+    axes.bar(at, rates, width, yerr=around, capsize=2, label=label)
 
 
 if __name__ == "__main__":
