@@ -40,6 +40,7 @@ class RayEngine:
 
     def __init__(self, preparation: Preparation, actors: int | None = None) -> None:
         with missing_libraries_named("pip install 'lipread[ray]'"):
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers that it runs
             import ray
             import ray.data
         self._ray: Any = ray

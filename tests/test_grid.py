@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -22,7 +24,6 @@ from lipread.data.lip_points import sentence_key
 from lipread.errors import ConfigError, DataError
 from lipread.model.network import LipNetwork
 from lipread.mouth import read_crops
-from lipread.training.loop import dry_run
 from media import rows, touch, write_video
 
 CLIPS = (("s1", "bbaf2n"), ("s2", "bbaf1n"))
@@ -74,16 +75,30 @@ def test_official_layout(official: Path, grid_dir: Path, tmp_path: Path) -> None
     assert np.abs(times).max() < 0.001
 
 
-def test_the_recipe_starts_on_the_official_layout(official: Path, tmp_path: Path) -> None:
-    shutil.copytree(official / "s1", tmp_path / "GRID" / "s3")  # s1 is kept out by the protocol, s3 is not
-    prepare_grid(tmp_path / "GRID", tmp_path / "prepared" / "grid", processes=0, show=False, protocol="unseen")
-    recipe = ROOT / "data" / "recipes" / "grid.toml"
-    values = load_toml(str(recipe)) | {
-        "data": [tmp_path / "prepared" / "grid"], "preset": "tiny", "batch_pixels": 2, "workers": 0
-    }
-    told = dry_run(make_config(TrainConfig, values, origin=str(recipe)))
-    assert "training: 1 clips of 1 speakers, 1 of them with pixels" in told
-    assert f"{values['steps']} steps of" in told
+@pytest.mark.parametrize(("protocol", "left"), [("unseen", {"s3", "s4"}), ("overlapped", {"s1", "s3"})])
+def test_the_recipe_starts_on_the_official_layout(
+    protocol: str, left: set[str], official: Path, tmp_path: Path
+) -> None:
+    """`train.py --dry-run` on three speakers laid out as the corpus is; one clip or speaker is held out."""
+    for speaker in ("s1", "s3", "s4"):
+        shutil.copytree(official / "s1", tmp_path / "GRID" / speaker)
+    touch(tmp_path / "GRID" / "overlapped.txt", "s4/video/mpg_6000/bbaf2n\n")
+    arguments = ["prepare", "grid", str(tmp_path / "GRID"), str(tmp_path / "prepared"), "--protocol", protocol]
+    assert cli.main([*arguments, "--processes", "1"]) == 0
+    train = {row["speaker"] for row in rows(tmp_path / "prepared" / "manifest.tsv") if row["split"] == "train"}
+    assert train == left
+    run = subprocess.run(
+        [
+            sys.executable, "train.py", "--config", "data/recipes/grid.toml", "--dry-run", "--data",
+            f'["{tmp_path / "prepared"}"]', "--batch-pixels", "4", "--workers", "0", "--network.frontend.width", "4",
+            "--network.encoder.hidden_size", "32", "--out", str(tmp_path / "run"),
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "training: 2 clips of 2 speakers, 2 of them with pixels; 0 too long" in run.stdout
+    assert "3750 steps of" in run.stdout
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_recipe_fits_the_network() -> None:

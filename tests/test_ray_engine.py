@@ -61,6 +61,7 @@ def cluster() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")  # else other work on the cores starves the actors
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # else the head node reports to the makers of Ray
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False})
         made.add_node(num_cpus=1, num_gpus=1)
         yield made.address
