@@ -152,7 +152,7 @@ def test_features_of_sound_are_what_the_network_hears(modality: Any, grid_dir: P
     crops, points = torch.from_numpy(track.crops[None, :, 4:92, 4:92].copy()), torch.from_numpy(track.points[None])
     lips = (crops, points) if modality == "both" else (None, None)
     with torch.no_grad():
-        wanted = shipped.network.encode(*lips, lengths, sound)[4][0, 1:]
+        wanted = shipped.listener.encode(*lips, lengths, sound)[4][0, 1:]
     assert np.allclose(found.states, wanted.numpy(), atol=1e-3)
     assert (found.modality, found.present.any()) == (modality, modality == "both")
     write_features(path := tmp_path / "clip.safetensors", found)
