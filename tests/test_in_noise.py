@@ -29,7 +29,7 @@ class Listening:
     alphabet = Alphabet.english()
 
     def __init__(self, *, hears: bool = True) -> None:
-        self.network = type("Network", (), {"hears": hears})()
+        self.hears = hears
         self.asked: list[tuple[str, float]] = []
 
     def read_track(self, _track: MouthTrack, *, sound: Any = None, modality: str = "auto") -> Transcript:
