@@ -226,7 +226,7 @@ def test_everyone_is_read_through_a_cut_and_an_occlusion(grid_dir: Path, tmp_pat
     transcript = load_model("small", "cpu").transcribe(film, speaker="all")
     assert {segment.speaker for segment in transcript.segments} == {"Speaker 1", "Speaker 2"}
     said = " ".join(segment.text for segment in transcript.segments if segment.speaker == "Speaker 1")
-    assert score([" ".join(["bin blue at f two now"] * 2)], [said]).wer <= 1 / 12  # "at" and "in" look alike
+    assert score([" ".join(["bin blue at f two now"] * 2)], [said]).wer <= 2 / 12  # "at" and "in" look alike
     assert transcript.warnings == ()
 
 
