@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
 class Stem(nn.Conv3d):
     """The 5 x 7 x 7 convolution, computed as a Conv2d over five neighbouring frames as channels.
 
-    The same numbers as Conv3d gives, for the frames wanted only, in 0.6 of its time (in bfloat16 a tenth, docs/speed.md).
+    The same numbers as Conv3d gives, for the frames wanted only, in 0.6 of its time (docs/speed.md).
     """
 
     def __init__(self, channels: int) -> None:
