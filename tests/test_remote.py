@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from lipread.batch import Recipe, transcribe_files
@@ -16,14 +14,6 @@ from lipread.inputs import collect, read_list
 from lipread.remote import at_hand, is_there, is_url, joined, record_in, state_of, written_to
 from lipread.run_record import RECORD_NAME
 from test_batch import PretendReader
-
-
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    yield fs
-    fs.store.clear()
 
 
 def test_urls_are_told_from_paths() -> None:

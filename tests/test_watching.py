@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import fsspec
 import pytest
 
 from lipread import watching
@@ -59,14 +58,6 @@ class Watched:
 
 def watched(clock: Clock, *paths: Path | str) -> Watched:
     return Watched(clock, lambda: collect(paths)[0])
-
-
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    fs = fsspec.filesystem("memory")
-    fs.store.clear()
-    yield fs
-    fs.store.clear()
 
 
 def test_a_file_is_given_once_when_it_has_not_changed_for_a_while(clock: Clock, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lipread.config import FrontendConfig
 from lipread.model.norm import BatchNorm
 
-# In training on a GPU, frames come in multiples of this: cuDNN plans every convolution anew for every size, which took
-# five times as long as the convolutions (docs/training-log.md, run 23).
+# In training on a GPU, frames come in multiples of this: cuDNN plans every convolution anew for every size
+# (docs/training-log.md, run 23).
 FRAMES_AT_ONCE = 512
 GREY_MEAN, GREY_STD = 0.421, 0.165  # of mouth crops in 0..1, the field's constants
 

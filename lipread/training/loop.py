@@ -36,7 +36,7 @@ from lipread.training.teachers import captured, consistency_loss, kept_in_words
 from lipread.training.word_clips import cuts_of_all
 
 DRY_STEPS = 3
-FRAMES_AT_ONCE = 32  # on a GPU, clips are padded to multiples of this, as `model.frontend` has it too
+PADDED_FRAMES = 32  # on a GPU, clips are padded to multiples of this, for the reason that `model.frontend` gives
 
 
 def dry_run(config: TrainConfig) -> str:
@@ -157,7 +157,7 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     for batch in batches:
         batch = batch.to(device).shown(network.config.frontend.crop_side_px)
         if device.type == "cuda":
-            batch = batch.padded(FRAMES_AT_ONCE)
+            batch = batch.padded(PADDED_FRAMES)
         losses = clip_losses(state, batch, config)
         if not bool(torch.isfinite(losses).all()):
             bad = [name for name, fine in zip(batch.names, torch.isfinite(losses).tolist(), strict=True) if not fine]
