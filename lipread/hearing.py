@@ -353,13 +353,15 @@ def hear(network: LipNetwork, sound: Array) -> Streams:
     """
     import torch
 
+    from lipread.model.masks import Frames
+
     heard = heard_in(sound)
     if not heard.any():
         return {}
     first, end = _between(heard)
     features, _ = _features(network, sound, first, end)["sound"]
     where = torch.from_numpy(heard).to(features.device)
-    return {"sound": (features[where[first:end]], where[None])}
+    return {"sound": (features[where[first:end]], Frames.of(where[None]))}
 
 
 def _features(network: LipNetwork, sound: Array, first: int, end: int) -> Streams:

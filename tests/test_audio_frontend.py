@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lipread.config import AudioConfig
 from lipread.model.audio_frontend import AudioFrontend
+from lipread.model.masks import Frames, valid_frames
 from lipread.values import SAMPLES_PER_FRAME
 
 FRAMES = 12
@@ -24,8 +25,8 @@ def noise(clips: int = 1, frames: int = FRAMES) -> Tensor:
     return torch.randn(clips, frames * SAMPLES_PER_FRAME, generator=torch.Generator().manual_seed(1))
 
 
-def everywhere(clips: int = 1, frames: int = FRAMES) -> Tensor:
-    return torch.ones(clips, frames, dtype=torch.bool)
+def everywhere(clips: int = 1, frames: int = FRAMES) -> Frames:
+    return Frames.of(torch.ones(clips, frames, dtype=torch.bool))
 
 
 def bands_by_hand(sound: np.ndarray, step: int) -> np.ndarray:
@@ -44,7 +45,7 @@ def bands_by_hand(sound: np.ndarray, step: int) -> np.ndarray:
 
 def test_log_mel_is_that_of_an_independent_formula(frontend: AudioFrontend) -> None:
     sound = noise()[0].numpy().astype(np.float64)
-    found = frontend.log_mel(noise(), everywhere())[0].numpy()
+    found = frontend.log_mel(noise(), everywhere().valid)[0].numpy()
     assert found.shape == (4 * FRAMES, 80)
     assert np.abs(found.mean(0)).max() < 1e-5  # the mean over the clip is taken out
     first, second = (bands_by_hand(sound / np.sqrt(np.mean(sound**2)), step) for step in (20, 33))
@@ -61,12 +62,11 @@ def test_silence_is_finite(frontend: AudioFrontend) -> None:
 
 
 def test_padding_changes_no_real_frame(frontend: AudioFrontend) -> None:
-    sound, valid = noise(2), everywhere(2)
-    valid[1, 7:] = False
+    sound, real = noise(2), Frames.of(valid_frames(torch.tensor([FRAMES, 7]), FRAMES))
     sound[1, 7 * SAMPLES_PER_FRAME :] = 9.0  # what lies in padding is not heard
     alone = frontend(sound[1:, : 7 * SAMPLES_PER_FRAME], everywhere(1, 7))
-    assert torch.allclose(frontend(sound, valid)[1, :7], alone[0], atol=1e-5)
-    assert not frontend(sound, valid)[1, 7:].any()
+    assert torch.allclose(frontend(sound, real)[1, :7], alone[0], atol=1e-5)
+    assert not frontend(sound, real)[1, 7:].any()
 
 
 def test_a_click_is_felt_at_its_own_frame(frontend: AudioFrontend) -> None:

@@ -60,7 +60,7 @@ def trained(config: TrainConfig, rank: int, world_size: int) -> dict[str, Tensor
     parts: dict[str, Tensor] = {}
     for step in range(STEPS):
         micro = [batches[step * config.accumulate + k] for k in range(config.accumulate)]
-        parts[f"loss{step}"] = torch.tensor(training_step(state, micro, config, CPU))
+        parts[f"loss{step}"] = training_step(state, micro, config, CPU)
         state.step += 1
         if not step:
             parts |= {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lipread.config import PRESETS, FrontendConfig
 from lipread.model.frontend import BasicBlock, PixelFrontend, Stem
-from lipread.model.masks import valid_frames
+from lipread.model.masks import Frames, valid_frames
 from networks import TINY, clips_of, padded, stirred
 
 
@@ -20,11 +20,11 @@ def tiny_frontend(**changes: object) -> PixelFrontend:
     return frontend
 
 
-def stem_input(frontend: PixelFrontend, crops: Tensor, valid: Tensor) -> Tensor:
+def stem_input(frontend: PixelFrontend, crops: Tensor, real: Frames) -> Tensor:
     """What arrives at the stem, caught by a hook: (B, T, H, W)."""
     caught: list[Tensor] = []
     handle = frontend.stem.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
-    frontend(crops, valid)
+    frontend(crops, real)
     handle.remove()
     return caught[0]
 
@@ -32,10 +32,10 @@ def stem_input(frontend: PixelFrontend, crops: Tensor, valid: Tensor) -> Tensor:
 def test_real_frames_come_out_in_order() -> None:
     frontend = tiny_frontend()
     crops, _, lengths = padded(clips_of(4, 2, 3))
-    out = frontend(crops, valid_frames(lengths, 4))
+    out = frontend(crops, Frames.of(valid_frames(lengths, 4)))
     assert out.shape == (9, frontend.features) == (9, 8 * TINY.frontend.width)
     for row, (first, length) in enumerate(((0, 4), (4, 2), (6, 3))):
-        alone = frontend(crops[row : row + 1, :length], torch.ones(1, length, dtype=torch.bool))
+        alone = frontend(crops[row : row + 1, :length], Frames.of(torch.ones(1, length, dtype=torch.bool)))
         assert torch.allclose(out[first : first + length], alone, atol=1e-4)
         assert alone.std() > 0.01
 
@@ -43,7 +43,7 @@ def test_real_frames_come_out_in_order() -> None:
 def test_grey_levels_are_normalised_as_the_field_does() -> None:
     frontend = tiny_frontend(input_side_px=88)  # no reduction
     crops, _, lengths = padded(clips_of(3, 2))
-    got = stem_input(frontend, crops, valid_frames(lengths, 3))
+    got = stem_input(frontend, crops, Frames.of(valid_frames(lengths, 3)))
     wanted = (crops.double() / 255 - 0.421) / 0.165
     assert torch.allclose(got[0].double(), wanted[0], atol=1e-5)
     assert torch.allclose(got[1, :2].double(), wanted[1, :2], atol=1e-5)
@@ -53,24 +53,25 @@ def test_grey_levels_are_normalised_as_the_field_does() -> None:
 def test_float_and_uint8_pictures_are_the_same() -> None:
     frontend = tiny_frontend()
     crops, _, lengths = padded(clips_of(3))
-    valid = valid_frames(lengths, 3)
-    assert torch.equal(frontend(crops, valid), frontend(crops.float(), valid))
+    real = Frames.of(valid_frames(lengths, 3))
+    assert torch.equal(frontend(crops, real), frontend(crops.float(), real))
 
 
 def test_reduction_keeps_grey_level_and_place() -> None:
     frontend = tiny_frontend(input_side_px=44)
-    valid = torch.ones(1, 1, dtype=torch.bool)
-    flat = stem_input(frontend, torch.full((1, 1, 88, 88), 200, dtype=torch.uint8), valid)
+    real = Frames.of(torch.ones(1, 1, dtype=torch.bool))
+    flat = stem_input(frontend, torch.full((1, 1, 88, 88), 200, dtype=torch.uint8), real)
     assert torch.allclose(flat, torch.full((1, 1, 44, 44), (200 / 255 - 0.421) / 0.165), atol=1e-4)
     ramp = torch.arange(88.0).expand(1, 1, 88, 88)  # at new pixel i a ramp has the value of its centre: 2 i + 0.5
-    reduced = stem_input(frontend, ramp, valid) * 0.165 * 255 + 0.421 * 255
+    reduced = stem_input(frontend, ramp, real) * 0.165 * 255 + 0.421 * 255
     assert torch.allclose(reduced[0, 0, 20, 2:42], 2 * torch.arange(2.0, 42.0) + 0.5, atol=1e-2)
 
 
 def test_reduction_averages_fine_patterns_away() -> None:
     frontend = tiny_frontend(input_side_px=32)
     stripes = (torch.arange(88) % 2 * 255.0).expand(1, 1, 88, 88)
-    inner = stem_input(frontend, stripes, torch.ones(1, 1, dtype=torch.bool))[..., 4:28] * 0.165 * 255 + 0.421 * 255
+    real = Frames.of(torch.ones(1, 1, dtype=torch.bool))
+    inner = stem_input(frontend, stripes, real)[..., 4:28] * 0.165 * 255 + 0.421 * 255
     assert (inner - 127.5).abs().max() < 20  # without the average it would jump between 0 and 255
 
 
@@ -79,8 +80,8 @@ def test_a_frame_reaches_two_frames_each_way() -> None:
     crops = clips_of(11)[0].crops.float()[None]
     changed = crops.clone()
     changed[0, 5] = 255 - changed[0, 5]
-    valid = torch.ones(1, 11, dtype=torch.bool)
-    moved = (frontend(changed, valid) - frontend(crops, valid)).abs().amax(1) > 1e-5
+    real = Frames.of(torch.ones(1, 11, dtype=torch.bool))
+    moved = (frontend(changed, real) - frontend(crops, real)).abs().amax(1) > 1e-5
     assert moved.nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
 
 
@@ -121,7 +122,7 @@ def test_sizes_on_the_way() -> None:
     shapes: list[tuple[int, ...]] = []
     parts = [frontend.stem, *frontend.trunk]
     handles = [part.register_forward_hook(lambda _m, _i, out: shapes.append(tuple(out.shape))) for part in parts]
-    frontend(*(padded(clips_of(3))[0], torch.ones(1, 3, dtype=torch.bool)))
+    frontend(*(padded(clips_of(3))[0], Frames.of(torch.ones(1, 3, dtype=torch.bool))))
     for handle in handles:
         handle.remove()
     assert shapes == [(3, 4, 32, 32), (3, 4, 16, 16), (3, 8, 8, 8), (3, 16, 4, 4), (3, 32, 2, 2)]
@@ -131,10 +132,10 @@ def test_the_stem_is_a_convolution_in_three_dimensions() -> None:
     torch.manual_seed(0)
     stem = Stem(6)
     x = torch.randn(2, 5, 20, 24, requires_grad=True)
-    valid = valid_frames(torch.tensor([5, 3]), 5)
-    shown = x * valid[..., None, None]
-    wanted = F.conv3d(shown[:, None], stem.weight, None, (1, 2, 2), (2, 3, 3)).transpose(1, 2)[valid]
-    got = stem(shown, *valid.nonzero(as_tuple=True))
+    real = Frames.of(valid_frames(torch.tensor([5, 3]), 5))
+    shown = x * real.valid[..., None, None]
+    wanted = F.conv3d(shown[:, None], stem.weight, None, (1, 2, 2), (2, 3, 3)).transpose(1, 2)[real.valid]
+    got = stem(shown, real.clip, real.time)
     assert torch.allclose(got, wanted, atol=1e-5)
     probe = torch.randn_like(wanted)
     for ours, theirs in zip(
@@ -147,18 +148,18 @@ def test_the_stem_is_a_convolution_in_three_dimensions() -> None:
 
 def test_no_clips_and_clips_of_no_frames() -> None:
     frontend = tiny_frontend()
-    assert frontend(torch.zeros(0, 5, 88, 88), torch.zeros(0, 5, dtype=torch.bool)).shape == (0, 32)
-    assert frontend(torch.zeros(2, 5, 88, 88), torch.zeros(2, 5, dtype=torch.bool)).shape == (0, 32)
+    assert frontend(torch.zeros(0, 5, 88, 88), Frames.of(torch.zeros(0, 5, dtype=torch.bool))).shape == (0, 32)
+    assert frontend(torch.zeros(2, 5, 88, 88), Frames.of(torch.zeros(2, 5, dtype=torch.bool))).shape == (0, 32)
 
 
 def test_dropout_is_the_last_thing_and_only_in_training() -> None:
     torch.manual_seed(0)
     frontend = stirred(PixelFrontend(FrontendConfig(width=4, blocks=(1, 1, 1, 1), input_side_px=32, dropout=0.5)))
     crops, _, lengths = padded(clips_of(8))
-    valid = valid_frames(lengths, 8)
-    plain = frontend(crops, valid)
+    real = Frames.of(valid_frames(lengths, 8))
+    plain = frontend(crops, real)
     frontend.dropout.train()
-    dropped = frontend(crops, valid)
+    dropped = frontend(crops, real)
     kept = dropped != 0
     assert (dropped[plain != 0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.2)
     assert torch.allclose(dropped[kept], 2 * plain[kept], atol=1e-5)

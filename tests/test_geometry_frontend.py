@@ -14,7 +14,7 @@ from lipread.model.geometry_frontend import (
     GeometryFrontend,
     geometry_features,
 )
-from lipread.model.masks import valid_frames
+from lipread.model.masks import Frames, valid_frames
 from networks import TINY, clips_of, padded, stirred
 
 POINTS = 9
@@ -115,11 +115,11 @@ def test_front_end_gives_zero_on_padding_and_the_same_as_alone() -> None:
     frontend = stirred(GeometryFrontend(TINY.geometry))
     clips = clips_of(7, 4, 1)
     _, points, lengths = padded(clips)
-    out = frontend(points, valid_frames(lengths, 7))
+    out = frontend(points, Frames.of(valid_frames(lengths, 7)))
     assert out.shape == (3, 7, TINY.geometry.width)
     for row, clip in enumerate(clips):
         length = len(clip.points)
-        alone = frontend(clip.points[None], torch.ones(1, length, dtype=torch.bool))[0]
+        alone = frontend(clip.points[None], Frames.of(torch.ones(1, length, dtype=torch.bool)))[0]
         assert torch.allclose(out[row, :length], alone, atol=1e-5)
         assert out[row, length:].abs().sum() == 0
         assert alone.std() > 0.01
@@ -128,11 +128,12 @@ def test_front_end_gives_zero_on_padding_and_the_same_as_alone() -> None:
 def test_gradients_are_finite_where_faces_are_missing() -> None:
     frontend = GeometryFrontend(TINY.geometry).train()
     _, points, lengths = padded(clips_of(7, 4))
-    frontend(points, valid_frames(lengths, 7)).square().sum().backward()
+    frontend(points, Frames.of(valid_frames(lengths, 7))).square().sum().backward()
     gradients = [p.grad for p in frontend.parameters()]
     assert all(g is not None and bool(torch.isfinite(g).all()) for g in gradients)
 
 
 def test_no_clips() -> None:
-    out = GeometryFrontend(TINY.geometry).train()(torch.zeros(0, 5, POINTS, 2), torch.zeros(0, 5, dtype=torch.bool))
+    nothing = Frames.of(torch.zeros(0, 5, dtype=torch.bool))
+    out = GeometryFrontend(TINY.geometry).train()(torch.zeros(0, 5, POINTS, 2), nothing)
     assert out.shape == (0, 5, TINY.geometry.width)

@@ -226,7 +226,7 @@ def test_what_is_heard_is_given_and_silence_is_not() -> None:
     heard = heard_in(sound)
     assert np.flatnonzero(~heard).tolist() == silent
     features, where = hear(network, sound)["sound"]
-    assert where.tolist() == [heard.tolist()]
+    assert where.valid.tolist() == [heard.tolist()]
     between = torch.from_numpy(sound[8 * SAMPLES_PER_FRAME : 25 * SAMPLES_PER_FRAME])[None]
     alone = network.front_ends(None, None, torch.tensor([17]), between)["sound"][0]
     assert torch.equal(features, alone[torch.from_numpy(heard[8:25])])

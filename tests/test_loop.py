@@ -16,6 +16,7 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint
 from lipread.config import PRESETS, TrainConfig
 from lipread.errors import DataError, TrainingError
+from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
 from lipread.training import loop
 from lipread.training.batches import Batch
@@ -104,11 +105,11 @@ def test_losses_are_ctc_per_symbol_word_per_frame_and_lip_shape(data: Path) -> N
     for row in batch.use_pixels.nonzero()[:, 0].tolist():  # each clip alone, as the front-end sees it
         only, length = slice(row, row + 1), int(batch.lengths[row])
         assert batch.crops is not None
-        valid = torch.ones(1, length, dtype=torch.bool)
-        features = state.network.frontend(batch.crops[only, :length], valid)
+        real = Frames.of(torch.ones(1, length, dtype=torch.bool))
+        features = state.network.frontend(batch.crops[only, :length], real)
         features = features - features.mean(0)
-        shape[row] = state.lip_shape(features, batch.shape[only, :length], batch.lengths[only])[0]
-        words[row] = state.pixel_words(features, valid, batch.frame_labels[only, :length])[0]
+        shape[row] = state.lip_shape(features, real, batch.shape[only, :length])[0]
+        words[row] = state.pixel_words(features, real, batch.frame_labels[only, :length])[0]
     assert (shape > 0).any() and (words > 0).any()
     places = [0, *batch.target_lengths.cumsum(0).tolist()]
     for row, length in enumerate(batch.lengths.tolist()):
@@ -152,7 +153,7 @@ def test_the_loss_is_the_mean_over_clips_and_the_gradient_its_own(data: Path) ->
         loop.freeze_batchnorm(module.train())
     mean = clip_losses(other, batch, config).mean()
     mean.backward()  # type: ignore[no-untyped-call]
-    assert loss == pytest.approx(float(mean.detach()), rel=1e-5)
+    assert float(loss) == pytest.approx(float(mean.detach()), rel=1e-5)
     assert torch.allclose(gradients(state), gradients(other), atol=1e-6)
     assert gradients(state).norm() > 0.1
 
@@ -165,10 +166,10 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(data: Path) -> None:
     for group in (*one.optimizer.param_groups, *two.optimizer.param_groups):
         group["eps"] = 1e-2  # Adam would make whole steps out of gradients that are nothing but rounding
     for step in range(2):
-        loss = training_step(one, [whole_batches[step]], whole, CPU)
+        loss = float(training_step(one, [whole_batches[step]], whole, CPU))
         micro = [part_batches[3 * step + k] for k in range(3)]
         assert sorted(len(batch.names) for batch in micro) == [2, 2, 3]
-        assert training_step(two, micro, parts, CPU) == pytest.approx(loss, rel=1e-5)
+        assert float(training_step(two, micro, parts, CPU)) == pytest.approx(loss, rel=1e-5)
         assert torch.allclose(gradients(one), gradients(two), atol=1e-5 * float(gradients(one).norm()))
         one.step = two.step = step + 1
 
@@ -198,7 +199,7 @@ def test_the_loss_falls(data: Path) -> None:
     config = quiet(data, learning_rate=5e-3)
     state, batches = made(config)
     batch = batches[0].shown(88)
-    losses = [training_step(state, [batch], config, CPU) for _ in range(30)]
+    losses = [float(training_step(state, [batch], config, CPU)) for _ in range(30)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -207,8 +208,8 @@ def test_half_precision_is_near_full(precision: str, data: Path) -> None:
     full, half = quiet(data, freeze_batchnorm=True), quiet(data, freeze_batchnorm=True, precision=precision)
     one, batches = made(full)
     two, _ = made(half)
-    loss = training_step(one, [batches[0]], full, CPU)
-    assert training_step(two, [batches[0]], half, CPU) == pytest.approx(loss, rel=0.03)
+    loss = float(training_step(one, [batches[0]], full, CPU))
+    assert float(training_step(two, [batches[0]], half, CPU)) == pytest.approx(loss, rel=0.03)
     assert F.cosine_similarity(gradients(one), gradients(two), dim=0) > 0.98
     assert {p.dtype for p in two.network.parameters()} == {torch.float32}
     with autocast(precision, CPU):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lipread.model.geometry_frontend import geometry_features
+from lipread.model.masks import Frames
 from lipread.training.teachers import (
     ELSEWHERE_LOG_PROB,
     LipShape,
@@ -26,8 +27,8 @@ def test_lip_shape_by_hand() -> None:
     points[0, 2] = float("nan")  # no face: does not count
     points[1, 3:] = float("nan")
     features = torch.randn(8, 6)
-    losses = head(features, points, lengths)
     valid = torch.arange(5)[None] < lengths[:, None]
+    losses = head(features, Frames.of(valid), points)
     target = geometry_features(points, valid)[..., :-1]
     told = head.linear(features)
     first = [F.smooth_l1_loss(told[frame], target[0, frame]) for frame in (0, 1, 3, 4)]
@@ -51,21 +52,22 @@ def test_consistency_is_the_divergence_from_the_other_view_over_real_frames() ->
 
 def test_lip_shape_without_a_face_is_zero() -> None:
     head = LipShape(4, 9)
-    assert head(torch.randn(3, 4), torch.full((1, 3, 9, 2), float("nan")), torch.tensor([3])).tolist() == [0.0]
+    real = Frames.of(torch.ones(1, 3, dtype=torch.bool))
+    assert head(torch.randn(3, 4), real, torch.full((1, 3, 9, 2), float("nan"))).tolist() == [0.0]
 
 
 def test_lip_shape_can_be_learned() -> None:
     torch.manual_seed(1)
     head, points = LipShape(37, 9), 0.1 * torch.randn(4, 20, 9, 2)
-    lengths = torch.full((4,), 20)
-    features = geometry_features(points, torch.ones(4, 20, dtype=torch.bool)).flatten(0, 1)
+    real = Frames.of(torch.ones(4, 20, dtype=torch.bool))
+    features = geometry_features(points, real.valid).flatten(0, 1)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
-    before = float(head(features, points, lengths).mean().detach())
+    before = float(head(features, real, points).mean().detach())
     for _ in range(200):
         optimizer.zero_grad()
-        head(features, points, lengths).mean().backward()
+        head(features, real, points).mean().backward()
         optimizer.step()
-    assert float(head(features, points, lengths).mean().detach()) < 0.1 * before
+    assert float(head(features, real, points).mean().detach()) < 0.1 * before
 
 
 def test_outputs_are_captured_only_inside_the_block() -> None:
@@ -90,17 +92,17 @@ def test_pixel_words_learn_words_and_ignore_padding() -> None:
     head = PixelWords(6, 8, 3)
     labels = torch.tensor([[0, 1, 2, 3, 1], [2, 2, 0, -100, -100]])
     valid = torch.arange(5)[None] < torch.tensor([[5], [3]])
-    features = torch.nn.functional.one_hot(labels[valid], 6).float()
+    features, real = torch.nn.functional.one_hot(labels[valid], 6).float(), Frames.of(valid)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
     for _ in range(150):
         optimizer.zero_grad()
-        head(features, valid, labels).mean().backward()
+        head(features, real, labels).mean().backward()
         optimizer.step()
     head.eval()
     with torch.no_grad():
-        assert head(features, valid, labels).max() < 0.1
-        alone = head(features[5:], valid[1:, :3], labels[1:, :3])
-        assert alone.item() == pytest.approx(head(features, valid, labels)[1].item(), abs=1e-5)
+        assert head(features, real, labels).max() < 0.1
+        alone = head(features[5:], Frames.of(valid[1:, :3]), labels[1:, :3])
+        assert alone.item() == pytest.approx(head(features, real, labels)[1].item(), abs=1e-5)
 
 
 def test_symbols_are_kept_near_their_words_and_spelling_in_any() -> None:

@@ -84,7 +84,7 @@ def test_a_tiny_network_learns_four_words_and_is_measured_again(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(
-        data, network=still(TINY), batch_pixels=4, batch_points=8, warmup_steps=5, learning_rate=4e-3, steps=160,
+        data, network=still(TINY), batch_pixels=4, batch_points=8, warmup_steps=5, learning_rate=3e-3, steps=240,
         evaluate_every=40, ema_decay=0.8, augment=AS_IT_IS, frame_loss=0, shape_loss=0, pixel_word_loss=0, out=tmp_path,
     )
     best = train(config)

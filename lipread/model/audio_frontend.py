@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipread.config import AudioConfig
+from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
-from lipread.model.temporal import TemporalConv, spread
+from lipread.model.temporal import TemporalConv
 from lipread.values import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
 HOP_SAMPLES = SAMPLE_RATE_HZ // 100
@@ -42,16 +43,15 @@ class AudioFrontend(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.features = config.width
 
-    def forward(self, sound: Tensor, valid: Tensor) -> Tensor:
-        """Samples at 16 kHz (B, 640 T) of any loudness, and bool (B, T) -> (B, T, D), zero on padding."""
-        steps = valid.repeat_interleave(STEPS_PER_FRAME, dim=1)  # (B, 4 T)
-        x = self.log_mel(sound, valid).to(self.stem.conv.weight.dtype)  # (B, 4 T, M)
-        x = self.stem(x, steps, steps)
-        for layer in self.halve:
-            x, steps = layer(x, steps, steps[:, ::2]), steps[:, ::2]  # -> (B, 2 T, D) -> (B, T, D)
-        x = spread(self.dropout(x[valid]), valid)
+    def forward(self, sound: Tensor, real: Frames) -> Tensor:
+        """Samples at 16 kHz (B, 640 T) of any loudness -> (B, T, D), zero on padding."""
+        x = self.log_mel(sound, real.valid).to(self.stem.conv.weight.dtype)  # (B, 4 T, M)
+        x = self.stem(x, real.finer(STEPS_PER_FRAME))
+        for layer, steps in zip(self.halve, (STEPS_PER_FRAME // 2, 1), strict=True):
+            x = layer(x, real.finer(steps))  # (B, 2 T, D), then (B, T, D)
+        x = real.spread(self.dropout(real.take(x)))
         for layer in self.layers:
-            x = layer(x, valid)
+            x = layer(x, real)
         return x
 
     def log_mel(self, sound: Tensor, valid: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class MaskedConv(nn.Module):
         self.conv = nn.Conv1d(channels_in, channels, kernel, stride, kernel // 2, bias=False)
         self.norm = BatchNorm(channels)
 
-    def forward(self, x: Tensor, valid: Tensor, valid_out: Tensor) -> Tensor:
-        """(B, T, C), bool (B, T), bool (B, T / stride) -> (B, T / stride, D)."""
-        y = self.conv((x * valid[..., None]).transpose(1, 2)).transpose(1, 2)
-        return spread(F.gelu(self.norm(y[valid_out])), valid_out)
+    def forward(self, x: Tensor, real: Frames) -> Tensor:
+        """(B, T, C), zero on padding, and which frames of the result are real -> (B, T / stride, D)."""
+        y = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return real.spread(F.gelu(self.norm(real.take(y))))

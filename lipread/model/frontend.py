@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipread.config import FrontendConfig
+from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
 
 # In training on a GPU, frames come in multiples of this: cuDNN plans every convolution anew for every size
@@ -82,11 +83,11 @@ class PixelFrontend(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.features = channels
 
-    def forward(self, crops: Tensor, valid: Tensor) -> Tensor:
-        """Grey 0..255, (B, T, H, W), and bool (B, T) -> features of the real frames in order, (N, D)."""
+    def forward(self, crops: Tensor, real: Frames) -> Tensor:
+        """Grey 0..255, (B, T, H, W) -> features of the real frames in order, (N, D)."""
         x = self._reduce(crops)
-        x = (x - self.mean) / self.std * valid[..., None, None]  # padding is zero, as outside the clip's ends
-        clip, time = valid.nonzero(as_tuple=True)
+        x = (x - self.mean) / self.std * real.valid[..., None, None]  # padding is zero, as outside the clip's ends
+        clip, time = real.clip, real.time
         count = len(clip)
         if self.training and x.is_cuda and count:  # some frames twice
             again = torch.arange(-(-count // FRAMES_AT_ONCE) * FRAMES_AT_ONCE, device=x.device) % count

@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lipread.model.temporal import TemporalConv, spread
+from lipread.model.masks import Frames
+from lipread.model.temporal import TemporalConv
+
+Streams = dict[str, tuple[Tensor, Frames]]  # name -> features (n, width) of its frames, and where they belong
 
 
 class Fusion(nn.Module):
@@ -27,21 +30,21 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.layers = nn.ModuleList(TemporalConv(width, dropout=dropout) for _ in range(layers))
 
-    def forward(self, streams: dict[str, tuple[Tensor, Tensor]], valid: Tensor) -> Tensor:
-        """name -> (features (n, width) of its frames, bool (B, T) where they belong); valid (B, T) -> (B, T, D)."""
-        x: Tensor = self.norm(self.sum(streams, valid))
+    def forward(self, streams: Streams, real: Frames) -> Tensor:
+        """What each stream says, and which frames are real -> (B, T, D)."""
+        x: Tensor = self.norm(self.sum(streams, real))
         for layer in self.layers:
-            x = layer(x, valid)
+            x = layer(x, real)
         return x
 
-    def sum(self, streams: dict[str, tuple[Tensor, Tensor]], valid: Tensor) -> Tensor:
+    def sum(self, streams: Streams, real: Frames) -> Tensor:
         """Arguments and result of `forward`, before the convolutions."""
-        total = torch.zeros((), device=valid.device)
+        total = torch.zeros((), device=real.valid.device)
         for name, absent in self.absent.items():
-            here = absent.expand(*valid.shape, -1)  # (B, T, D)
+            here = absent.expand(*real.valid.shape, -1)  # (B, T, D)
             if name in streams:
                 features, where = streams[name]
                 projected = self.project[name](features)
-                here = torch.where(where[..., None], spread(projected, where), here.to(projected.dtype))
+                here = torch.where(where.valid[..., None], where.spread(projected), here.to(projected.dtype))
             total = total + here
         return total

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipread.config import GeometryConfig
+from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
-from lipread.model.temporal import TemporalConv, spread
+from lipread.model.temporal import TemporalConv
 
 DISPLACEMENT_SCALE = 0.1  # eye distances; a typical displacement becomes about 1
 VELOCITY_SCALE = 0.05
@@ -29,12 +30,12 @@ class GeometryFrontend(nn.Module):
         )
         self.features = config.width
 
-    def forward(self, points: Tensor, valid: Tensor) -> Tensor:
-        """Points in eye distances, NaN where no face, (B, T, P, 2), and bool (B, T) -> (B, T, D), zero on padding."""
-        projected = self.project(geometry_features(points.float(), valid).to(self.project.weight.dtype))
-        x: Tensor = spread(F.gelu(self.norm(projected[valid])), valid)
+    def forward(self, points: Tensor, real: Frames) -> Tensor:
+        """Points in eye distances, NaN where no face, (B, T, P, 2) -> (B, T, D), zero on padding."""
+        features = real.take(geometry_features(points.float(), real.valid))
+        x: Tensor = real.spread(F.gelu(self.norm(self.project(features.to(self.project.weight.dtype)))))
         for layer in self.layers:
-            x = layer(x, valid)
+            x = layer(x, real)
         return x
 
 

@@ -15,16 +15,14 @@ from lipread.model.classifier import ClassHead
 from lipread.model.ctc import CtcHead
 from lipread.model.encoder import BertEncoder
 from lipread.model.frontend import PixelFrontend
-from lipread.model.fusion import Fusion
+from lipread.model.fusion import Fusion, Streams
 from lipread.model.geometry_frontend import GeometryFrontend
-from lipread.model.masks import valid_frames
+from lipread.model.masks import Frames, valid_frames
 from lipread.model.norm import several_processes
 from lipread.model.temporal import LessClipMean
 from lipread.values import SAMPLES_PER_FRAME
 
 SEGMENT_VIDEO, SEGMENT_AUDIO, SEGMENT_BOTH = 0, 1, 2
-
-Streams = dict[str, tuple[Tensor, Tensor]]  # name -> features of its frames (n, width), where they belong: bool (B, T)
 
 
 class LipNetwork(nn.Module):
@@ -96,7 +94,7 @@ class LipNetwork(nn.Module):
     def encode_streams(self, streams: Streams, lengths: Tensor, frames: int) -> list[Tensor]:
         """What `front_ends` gave, of clips that were padded to so many frames -> hidden states as those of `encode`."""
         valid = valid_frames(lengths, frames)
-        x = self.fusion(streams, valid)  # (B, T, D)
+        x = self.fusion(streams, Frames.of(valid))  # (B, T, D)
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (B, 1 + T, D)
         positions = self._positions(len(x), frames, x.device)
         with_cls = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
@@ -122,24 +120,27 @@ class LipNetwork(nn.Module):
         with_sound = _owners(sound, use_sound, lengths)
         in_step = self.training and several_processes()  # BatchNorm adds up over processes: all run all front-ends
         streams: Streams = {}
-        if in_step or bool(with_pixels.any()):
+        rows = with_pixels.nonzero()[:, 0]
+        looked, seen, heard = (
+            Frames.of(each)
+            for each in (valid[rows], valid & with_points[:, None], valid & with_sound[:, None])
+        )
+        if in_step or len(rows):
             side = self.config.frontend.crop_side_px
-            seen = valid.new_zeros(0, frames, side, side) if crops is None else crops[with_pixels]
-            features = self.pixel_features(seen, valid[with_pixels])
-            streams["pixels"] = (features, valid & with_pixels[:, None])
-        if in_step or bool(with_points.any()):  # in rows without points nothing is valid, and nothing is read
-            where = valid & with_points[:, None]
-            seen = self.cls.new_zeros(*valid.shape, self.config.geometry.points, 2) if points is None else points
-            streams["points"] = (self.geometry(seen, where)[where], where)
-        if self.hears and (in_step or bool(with_sound.any())):
-            where = valid & with_sound[:, None]
-            heard = self.cls.new_zeros(len(valid), frames * SAMPLES_PER_FRAME) if sound is None else sound
-            streams["sound"] = (self.audio(heard, where)[where], where)
+            shown = valid.new_zeros(0, frames, side, side) if crops is None else crops[rows]
+            where = Frames(valid & with_pixels[:, None], rows[looked.clip] * frames + looked.time)
+            streams["pixels"] = (self.pixel_features(shown, looked), where)
+        if in_step or len(seen.place):  # in rows without points nothing is valid, and nothing is read
+            points = self.cls.new_zeros(*valid.shape, self.config.geometry.points, 2) if points is None else points
+            streams["points"] = (seen.take(self.geometry(points, seen)), seen)
+        if self.hears and (in_step or len(heard.place)):
+            sound = self.cls.new_zeros(len(valid), frames * SAMPLES_PER_FRAME) if sound is None else sound
+            streams["sound"] = (heard.take(self.audio(sound, heard)), heard)
         return streams
 
-    def pixel_features(self, crops: Tensor, valid: Tensor) -> Tensor:
-        """Crops (B, T, H, W), bool (B, T) -> features of the real frames in order, (N, D)."""
-        features: Tensor = self.centre(self.frontend(crops, valid), valid)
+    def pixel_features(self, crops: Tensor, real: Frames) -> Tensor:
+        """Crops (B, T, H, W) -> features of the real frames in order, (N, D)."""
+        features: Tensor = self.centre(self.frontend(crops, real), real)
         return features
 
     def _frames(self, crops: Tensor | None, points: Tensor | None, sound: Tensor | None) -> int:
@@ -180,7 +181,7 @@ class LipNetwork(nn.Module):
 def segments_of(streams: Streams, lengths: Tensor) -> Tensor:
     """Which segment embedding each clip has by the streams that are there, (B,)."""
     nowhere = torch.zeros_like(lengths, dtype=torch.bool)
-    there = {name: where.any(1) for name, (_, where) in streams.items()}
+    there = {name: where.valid.any(1) for name, (_, where) in streams.items()}
     sound = there.get("sound", nowhere)
     lips = there.get("pixels", nowhere) | there.get("points", nowhere)
     alone = torch.where(sound, SEGMENT_AUDIO, SEGMENT_VIDEO)

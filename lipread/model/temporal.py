@@ -1,14 +1,14 @@
 """Convolutions over time that padding cannot reach.
 
-Shapes: B clips, T frames, D features.
+Shapes: B clips, T frames, N real frames, D features.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
 
 
@@ -26,24 +26,18 @@ class TemporalConv(nn.Module):
         self.norm = BatchNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(B, T, D), bool (B, T) -> (B, T, D); padding is neither read nor changed."""
-        y = self.conv((x * valid[..., None]).transpose(1, 2)).transpose(1, 2)  # (B, T, D)
-        y = self.dropout(F.gelu(self.norm(y[valid])))  # (N, D)
-        return x + spread(y, valid)
+    def forward(self, x: Tensor, real: Frames) -> Tensor:
+        """(B, T, D) -> (B, T, D); padding is neither read nor changed."""
+        y = self.conv((x * real.valid[..., None]).transpose(1, 2)).transpose(1, 2)  # (B, T, D)
+        y = self.dropout(F.gelu(self.norm(real.take(y))))  # (N, D)
+        return x + real.spread(y)
 
 
 class LessClipMean(nn.Module):
     """Takes the mean over a clip out of its features: what stays the same is the person and the light."""
 
-    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Features of the real frames in order (N, D), bool (B, T) -> the same shape."""
-        counts = valid.sum(1)
-        means = spread(features.float(), valid).sum(1) / counts.clamp_min(1)[:, None]  # (B, D)
-        return features - means.to(features.dtype).repeat_interleave(counts, dim=0)
-
-
-def spread(frames: Tensor, valid: Tensor) -> Tensor:
-    """Put real frames (N, ...) back into their places, zeros elsewhere -> (B, T, ...)."""
-    out = torch.zeros(*valid.shape, *frames.shape[1:], dtype=frames.dtype, device=frames.device)
-    return out.masked_scatter(valid.view(*valid.shape, *[1] * (frames.dim() - 1)), frames)
+    def forward(self, features: Tensor, real: Frames) -> Tensor:
+        """Features of the real frames in order (N, D) -> the same shape."""
+        counts = real.valid.sum(1).clamp_min(1)[:, None]
+        means = real.spread(features.float()).sum(1) / counts  # (B, D)
+        return features - means.to(features.dtype).index_select(0, real.clip)

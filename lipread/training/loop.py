@@ -22,7 +22,7 @@ from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
 from lipread.errors import ConfigError, TrainingError
 from lipread.model.ctc import ctc_loss
-from lipread.model.masks import valid_frames
+from lipread.model.masks import Frames, valid_frames
 from lipread.model.norm import freeze_batchnorm, freeze_kept_batchnorm
 from lipread.training import distributed
 from lipread.training.batches import Batch
@@ -32,7 +32,7 @@ from lipread.training.ready import in_steps, make_ready
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, save_state
-from lipread.training.teachers import captured, consistency_loss, kept_in_words
+from lipread.training.teachers import Call, captured, consistency_loss, kept_in_words
 from lipread.training.word_clips import cuts_of_all
 
 DRY_STEPS = 3
@@ -136,8 +136,10 @@ def measure(config: TrainConfig) -> dict[str, Evaluation]:
     return figures
 
 
-def training_step(state: State, batches: list[Batch], config: TrainConfig, device: torch.device) -> float:
-    """One step over its micro-batches -> mean loss of all processes' clips.
+def training_step(state: State, batches: list[Batch], config: TrainConfig, device: torch.device) -> Tensor:
+    """One step over its micro-batches -> mean loss of all processes' clips, a number on the device.
+
+    The processor waits for a GPU as seldom as can be: for the numbers of frames, and once before the weights change.
 
     Raises: TrainingError: the loss is not finite; names the clips.
     """
@@ -153,15 +155,13 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
     clips = distributed.sum_over_processes(torch.tensor(float(sum(len(b.names) for b in batches)), device=device))
-    total = torch.zeros((), device=device)
+    total, told = torch.zeros((), device=device), []
     for batch in batches:
         batch = batch.to(device).shown(network.config.frontend.crop_side_px)
         if device.type == "cuda":
             batch = batch.padded(PADDED_FRAMES)
         losses = clip_losses(state, batch, config)
-        if not bool(torch.isfinite(losses).all()):
-            bad = [name for name, fine in zip(batch.names, torch.isfinite(losses).tolist(), strict=True) if not fine]
-            raise TrainingError(_not_finite("loss", state, bad, config))
+        told.append(losses.detach())
         loss = losses.sum() / clips
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
@@ -169,12 +169,25 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     distributed.sum_gradients(parameters)
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-    if not state.scaler.is_enabled() and not bool(torch.isfinite(norm)):  # with a scaler, such a step is left out
-        raise TrainingError(_not_finite("gradient", state, [name for b in batches for name in b.names], config))
+    if not bool(torch.isfinite(norm + total)):
+        _check_losses(state, batches, told, config)
+        if not state.scaler.is_enabled():  # with a scaler, such a step is left out
+            raise TrainingError(_not_finite("gradient", state, [name for b in batches for name in b.names], config))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.average.update(network)
-    return float(distributed.sum_over_processes(total))
+    return distributed.sum_over_processes(total)
+
+
+def _check_losses(state: State, batches: list[Batch], losses: list[Tensor], config: TrainConfig) -> None:
+    """Raises: TrainingError: the loss of some clips is not finite."""
+    told = [
+        (name, fine)
+        for batch, each in zip(batches, losses, strict=True)
+        for name, fine in zip(batch.names, torch.isfinite(each).tolist(), strict=True)
+    ]
+    if bad := [name for name, fine in told if not fine]:
+        raise TrainingError(_not_finite("loss", state, bad, config))
 
 
 def _not_finite(what: str, state: State, names: list[str], config: TrainConfig) -> str:
@@ -192,16 +205,16 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
     """CTC loss per symbol, or cross-entropy of the class, plus the weighted helping losses, (B,); at first those of
     the pixels alone."""
-    network, use_pixels = state.network, batch.use_pixels
+    network, rows = state.network, batch.use_pixels.nonzero()[:, 0]
     with autocast(config.precision, batch.points.device), captured(network.centre) as centred:
         if state.step < config.frontend_steps and batch.crops is not None:
             valid = valid_frames(batch.lengths, batch.crops.shape[1])
-            network.pixel_features(batch.crops[use_pixels], valid[use_pixels])
+            network.pixel_features(batch.crops[rows], Frames.of(valid[rows]))
             losses = torch.zeros(len(batch.names), device=batch.points.device)
         else:
             states = network.encode(
                 batch.crops, batch.points, batch.lengths, batch.sound,
-                use_pixels=use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
+                use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
             )
             if state.classes:
                 losses = F.cross_entropy(network.class_scores(states), batch.targets, reduction="none")
@@ -210,8 +223,8 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             if config.frame_loss:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
         if centred and (config.shape_loss or config.pixel_word_loss):
-            taught = _pixel_losses(state, centred[0].output, batch, config)
-            losses = losses.index_add(0, use_pixels.nonzero()[:, 0], taught.to(losses.dtype))
+            taught = _pixel_losses(state, centred[0], rows, batch, config)
+            losses = losses.index_add(0, rows, taught.to(losses.dtype))
     return losses
 
 
@@ -234,16 +247,15 @@ def _text_losses(state: State, states: list[Tensor], batch: Batch, config: Train
     return losses
 
 
-def _pixel_losses(state: State, features: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
-    """Weighted losses of the pixel front-end's own teachers, one per clip with pixels."""
-    use, total = batch.use_pixels, torch.zeros((), device=features.device)
+def _pixel_losses(state: State, centred: Call, rows: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """Weighted losses of the pixel front-end's own teachers, one for each row of the batch that has pixels."""
+    features, real = centred.output, centred.inputs[1]
+    total = torch.zeros(len(rows), device=features.device)
     if config.shape_loss:
-        total = total + config.shape_loss * state.lip_shape(features, batch.shape[use], batch.lengths[use])
+        total = total + config.shape_loss * state.lip_shape(features, real, batch.shape[rows])
     if config.pixel_word_loss:
-        valid = valid_frames(batch.lengths, batch.points.shape[1]) & use[:, None]
-        words = state.pixel_words(features, valid, batch.frame_labels)
-        total = total + config.pixel_word_loss * words[use]
-    return total.expand(int(use.sum()))
+        total = total + config.pixel_word_loss * state.pixel_words(features, real, batch.frame_labels[rows])
+    return total
 
 
 def choose(

@@ -71,7 +71,11 @@ class RawPixels:
     share: Tensor  # float32 (M,) ... and how much of that is seen
     owner: Tensor  # (M,) the clip of each shown frame
     time: Tensor  # (M,) its number in the clip
-    hidden: Tensor  # bool (M,)
+    blurs: Tensor  # which of the M frames are blurred; found here, so that no GPU has to say how many they are
+    grainy: Tensor  # ... have grain
+    coded: Tensor  # ... are coded
+    holed: Tensor  # ... have a hole
+    hidden: Tensor  # ... are plain grey
     rows: Tensor  # (C,) row in the batch
     back: Tensor  # float32 (C, 2, 3)
     knots: Tensor  # float32 (C, K, K, 2)
@@ -79,9 +83,9 @@ class RawPixels:
     shade: Tensor  # float32 (C, 2)
     blur_px: Tensor  # float32 (C,)
     grain: Tensor  # float32 (C,)
-    seed: Tensor  # (C,)
     quality: Tensor  # float32 (C,)
     hole: Tensor  # (C, 7)
+    seeds: tuple[tuple[int, int], ...]  # of each clip with grain: seed, and how many frames
 
     @classmethod
     def of(cls, crops: Sequence[Array], changes: Sequence[Change], rows: Sequence[int]) -> RawPixels:
@@ -91,6 +95,9 @@ class RawPixels:
         low = [np.floor(each).astype(np.int64) for each in place]
         high = [np.ceil(each).astype(np.int64) for each in place]
         counts = [len(each) for each in place]
+        owner = np.repeat(np.arange(len(crops)), counts)
+        time = np.concatenate([np.arange(count) for count in counts])
+        hole = np.array([change.hole for change in changes])[owner]
 
         def joined(parts: list[Array]) -> Tensor:
             return torch.from_numpy(np.concatenate(parts))
@@ -98,23 +105,34 @@ class RawPixels:
         def stacked(name: str, kind: Any = np.float32) -> Tensor:
             return torch.from_numpy(np.array([getattr(change, name) for change in changes], kind))
 
+        def where(frames: Array) -> Tensor:
+            return torch.from_numpy(np.flatnonzero(frames))
+
+        def with_any(name: str) -> Tensor:
+            return where(np.array([getattr(change, name) > 0 for change in changes])[owner])
+
         return cls(
             frames=joined(list(crops)),
             low=joined([each + start for each, start in zip(low, starts, strict=False)]),
             high=joined([each + start for each, start in zip(high, starts, strict=False)]),
             share=joined([(each - under).astype(np.float32) for each, under in zip(place, low, strict=True)]),
-            owner=torch.from_numpy(np.repeat(np.arange(len(crops)), counts)),
-            time=joined([np.arange(count) for count in counts]),
-            hidden=joined([change.hidden for change in changes]),
+            owner=torch.from_numpy(owner), time=torch.from_numpy(time),
+            blurs=with_any("blur_px"), grainy=with_any("grain"), coded=with_any("quality"),
+            holed=where((time >= hole[:, 0]) & (time < hole[:, 1])),
+            hidden=where(np.concatenate([change.hidden for change in changes])),
             rows=torch.tensor(rows),
             back=stacked("back"), knots=stacked("knots"), curve=stacked("curve"), shade=stacked("shade"),
-            blur_px=stacked("blur_px"), grain=stacked("grain"), seed=stacked("seed", np.int64),
-            quality=stacked("quality"), hole=stacked("hole", np.int64),
+            blur_px=stacked("blur_px"), grain=stacked("grain"), quality=stacked("quality"),
+            hole=stacked("hole", np.int64),
+            seeds=tuple((each.seed, count) for each, count in zip(changes, counts, strict=True) if each.grain > 0),
         )  # fmt: skip
 
     def each(self, change: Callable[[Tensor], Tensor]) -> RawPixels:
         """Every tensor changed, such as moved to a device."""
-        return RawPixels(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return RawPixels(**{
+            name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()
+        })
 
 
 @torch.no_grad()
@@ -124,21 +142,10 @@ def shown(raw: RawPixels, side_px: int) -> Tensor:
     x = x.lerp(raw.frames[raw.high].float(), raw.share[:, None, None])
     x = moved(x, raw, side_px)
     x = relit(x, raw)
-    x = only_where(raw.blur_px > 0, x, raw, blurred)
-    x = only_where(raw.grain > 0, x, raw, grained)
-    x = only_where(raw.quality > 0, x, raw, coded)
-    x = covered(x, raw)
-    return x.round().clamp(0, 255).to(torch.uint8)
-
-
-def only_where(
-    clips: Tensor, x: Tensor, raw: RawPixels, change: Callable[[Tensor, RawPixels, Tensor], Tensor]
-) -> Tensor:
-    """Change the frames of some clips, bool (C,); `change` is given them and the clip of each."""
-    chosen = clips[raw.owner].nonzero()[:, 0]
-    if len(chosen):
-        x[chosen] = change(x[chosen], raw, raw.owner[chosen])
-    return x
+    for chosen, change in ((raw.blurs, blurred), (raw.grainy, grained), (raw.coded, coded)):
+        if len(chosen):
+            x[chosen] = change(x[chosen], raw, raw.owner[chosen])
+    return covered(x, raw).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def moved(x: Tensor, raw: RawPixels, side_px: int) -> Tensor:
@@ -178,12 +185,12 @@ def blurred(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
 
 def grained(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
     """Other noise in every frame."""
-    generator, noise = torch.Generator(x.device), []
-    clips, counts = torch.unique_consecutive(owner, return_counts=True)
-    for seed, count in zip(raw.seed[clips].tolist(), counts.tolist(), strict=True):
+    generator, noise, start = torch.Generator(x.device), torch.empty_like(x), 0
+    for seed, count in raw.seeds:
         generator.manual_seed(seed)
-        noise.append(torch.randn(count, *x.shape[1:], generator=generator, device=x.device))
-    return x + torch.cat(noise) * raw.grain[owner, None, None]
+        noise[start : start + count].normal_(generator=generator)
+        start += count
+    return noise.mul_(raw.grain[owner, None, None]).add_(x)
 
 
 def coded(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
@@ -209,18 +216,17 @@ def _cosines(like: Tensor) -> Tensor:
 
 def covered(x: Tensor, raw: RawPixels) -> Tensor:
     """A rectangle hidden for some time, and frames that are plain grey: the clip's mean."""
-    start, end, top, bottom, left, right, grey = raw.hole[raw.owner].unbind(1)
-    now = ((raw.time >= start) & (raw.time < end)).nonzero()[:, 0]
-    if len(now):
+    if len(raw.holed):
+        _, _, top, bottom, left, right, grey = raw.hole[raw.owner[raw.holed]].unbind(1)
         axis = torch.arange(x.shape[-1], device=x.device)
-        rows = (axis >= top[now, None]) & (axis < bottom[now, None])
-        columns = (axis >= left[now, None]) & (axis < right[now, None])
+        rows = (axis >= top[:, None]) & (axis < bottom[:, None])
+        columns = (axis >= left[:, None]) & (axis < right[:, None])
         inside = rows[:, :, None] & columns[:, None]
-        x[now] = torch.where(inside, grey[now, None, None].to(x.dtype), x[now])
-    if bool(raw.hidden.any()):
+        x[raw.holed] = torch.where(inside, grey[:, None, None].to(x.dtype), x[raw.holed])
+    if len(raw.hidden):
         clips = len(raw.rows)
         total = x.new_zeros(clips).index_add_(0, raw.owner, x.mean(dim=(1, 2)))
         count = x.new_zeros(clips).index_add_(0, raw.owner, x.new_ones(len(x)))
-        mean = (total / count).floor()[raw.owner]
-        x = torch.where(raw.hidden[:, None, None], mean[:, None, None], x)
+        mean = (total / count).floor()[raw.owner[raw.hidden]]
+        x[raw.hidden] = mean[:, None, None].expand(-1, *x.shape[1:])
     return x

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from lipread.config import TrainConfig
 from lipread.files import write_text
@@ -33,7 +34,8 @@ class Report:
     def __init__(self, config: TrainConfig, *, active: bool, show: bool, first: int = 0) -> None:
         self.config = config
         self._started = self._last = time.perf_counter()
-        self._clips, self._loss, self._count = 0, 0.0, 0
+        self._clips, self._count = 0, 0
+        self._loss: Tensor | float = 0.0
         self._console = Console(quiet=not (active and show))
         self._progress = Progress(
             TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"),
@@ -55,12 +57,12 @@ class Report:
             self._task = self._progress.add_task("", total=self.config.steps, completed=first)
             yield from items
 
-    def step(self, step: int, loss: float, *, clips: int) -> None:
-        """Take note of a finished step."""
+    def step(self, step: int, loss: Tensor | float, *, clips: int) -> None:
+        """Take note of a finished step; its loss, a number on any device, is asked for now and then only."""
         self._clips, self._loss, self._count = self._clips + clips, self._loss + loss, self._count + 1
         if step % 50 == 0 or step == self.config.steps:
             now = time.perf_counter()
-            rate, mean = self._clips / (now - self._last), self._loss / self._count
+            rate, mean = self._clips / (now - self._last), float(self._loss) / self._count
             self._last, self._clips, self._loss, self._count = now, 0, 0.0, 0
             self._progress.update(self._task, description=f"loss {mean:.3f}, {rate:.1f} clips/s")
             if not self._console.is_terminal and (step % 100 == 0 or step == self.config.steps):

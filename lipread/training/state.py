@@ -73,7 +73,7 @@ def prepare_state(
     ).to(device)
     lip_shape = LipShape(network.frontend.features, config.network_config.geometry.points).to(device)
     groups = parameter_groups(nn.ModuleList([network, frame_words, pixel_words, lip_shape]), config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda")
     scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
     average = WeightAverage(network, config.ema_decay)
     return State(

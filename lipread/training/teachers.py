@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lipread.model.ctc import BLANK
 from lipread.model.geometry_frontend import geometry_features
-from lipread.model.masks import valid_frames
-from lipread.model.temporal import TemporalConv, spread
+from lipread.model.masks import Frames, valid_frames
+from lipread.model.temporal import TemporalConv
 
 NEAR_FRAMES = 2  # word times are no more exact
 ELSEWHERE_LOG_PROB = -30.0  # of a symbol outside its word: next to impossible, and finite where no other path fits
@@ -47,11 +47,11 @@ class PixelWords(nn.Module):
         self.layers = nn.ModuleList(TemporalConv(width, dropout=dropout) for _ in range(layers))
         self.linear = nn.Linear(width, words + 1)
 
-    def forward(self, features: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
-        """Features of real frames (N, D), bool (B, T), word numbers (B, T) -> mean cross-entropy of a clip (B,)."""
-        x = spread(self.project(features), valid)
+    def forward(self, features: Tensor, real: Frames, labels: Tensor) -> Tensor:
+        """Features of the real frames (N, D), word numbers (B, T) -> mean cross-entropy of a clip (B,)."""
+        x = real.spread(self.project(features))
         for layer in self.layers:
-            x = layer(x, valid)
+            x = layer(x, real)
         return frame_cross_entropy(self.linear(x), labels)
 
 
@@ -109,14 +109,13 @@ class LipShape(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, 4 * points)
 
-    def forward(self, features: Tensor, points: Tensor, lengths: Tensor) -> Tensor:
-        """Features of real frames (N, D), points (B, T, P, 2) and lengths (B,) -> mean smooth L1 error of a clip (B,).
+    def forward(self, features: Tensor, real: Frames, points: Tensor) -> Tensor:
+        """Features of the real frames (N, D), points (B, T, P, 2) -> mean smooth L1 error of a clip (B,).
 
         Frames without a face do not count.
         """
-        valid = valid_frames(lengths, points.shape[1])
-        target = geometry_features(points, valid)  # (B, T, 4 P + 1), whether a face was there last
-        told = spread(self.linear(features).float(), valid)
+        target = geometry_features(points, real.valid)  # (B, T, 4 P + 1), whether a face was there last
+        told = real.spread(self.linear(features).float())
         error = F.smooth_l1_loss(told, target[..., :-1].float(), reduction="none").mean(-1)  # (B, T)
         seen = target[..., -1].float()
         return (error * seen).sum(1) / seen.sum(1).clamp_min(1)
