@@ -19,7 +19,8 @@ from lipread.values import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Array, MouthTrack
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lipread.model.network import LipNetwork, Streams
+    from lipread.model.fusion import Streams
+    from lipread.model.network import LipNetwork
 
 Modality = Literal["auto", "video", "audio", "both"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)

@@ -129,10 +129,8 @@ class RawPixels:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> RawPixels:
         """Every tensor changed, such as moved to a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return RawPixels(**{
-            name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()
-        })
+        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "seeds"}
+        return RawPixels(**{name: change(tensor) for name, tensor in tensors.items()}, seeds=self.seeds)
 
 
 @torch.no_grad()
