@@ -57,4 +57,4 @@ class Frames:
     def spread(self, frames: Tensor) -> Tensor:
         """Put real frames (N, ...) back into their places, zeros elsewhere -> (B, T, ...)."""
         out = frames.new_zeros(self.valid.numel(), *frames.shape[1:]).index_copy(0, self.place, frames)
-        return out.unflatten(0, self.valid.shape)
+        return out.view(*self.valid.shape, *frames.shape[1:])
