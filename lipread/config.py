@@ -190,9 +190,12 @@ class TrainConfig(Config):
     """One training, whole."""
 
     data: tuple[Path, ...] = ()  # prepared folders
-    # read sentences with CTC, or classify: words cut out of the clips, or whole clips whose text is the class
-    task: Literal["sentences", "words", "phrases"] = "sentences"
+    # read sentences with CTC, or classify: words cut out of the clips, or whole clips whose text is the class; or learn
+    # without words, to start from with `init`: tell what the lips do in frames that are hidden
+    task: Literal["sentences", "words", "phrases", "frames"] = "sentences"
     word_frames: int = Field(29, ge=1)  # most frames of a word's clip, the word in their middle (LRW has 29)
+    clusters: int = Field(100, ge=2)  # of lip shapes and motions, for the task `frames`
+    hidden_share: float = Field(0.3, gt=0, lt=1)  # ... and the share of frames that are hidden
     out: Path = Path("runs/lipread")
     preset: Literal["tiny", "small", "base", "large"] = "small"
     network: NetworkConfig | None = None  # replaces the preset

@@ -128,6 +128,8 @@ class TrainingBatches(Dataset[Batch]):
         clip = pool.draw(rng)
         if self._cutter:
             example = part_of(self._whole(clip, pixels=wants_pixels), self._cutter.draw(clip, rng))
+        elif self.config.task == "frames":
+            example = self._whole(clip, pixels=wants_pixels)
         else:
             example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels)
         speed = random_speed(rng, self.config.augment)

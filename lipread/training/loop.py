@@ -28,6 +28,7 @@ from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip
 from lipread.training.evaluation import Evaluation, classify, evaluate
+from lipread.training.hidden_frames import hide, spans
 from lipread.training.ready import in_steps, make_ready
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
@@ -203,24 +204,29 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
-    """CTC loss per symbol, or cross-entropy of the class, plus the weighted helping losses, (B,); at first those of
-    the pixels alone."""
-    network, rows = state.network, batch.use_pixels.nonzero()[:, 0]
+    """CTC loss per symbol, or cross-entropy of the class or of what the lips do in hidden frames, plus the weighted
+    helping losses, (B,); at first those of the pixels alone."""
+    network, hidden_frames, rows = state.network, state.hidden_frames, batch.use_pixels.nonzero()[:, 0]
     with autocast(config.precision, batch.points.device), captured(network.centre) as centred:
         if state.step < config.frontend_steps and batch.crops is not None:
             valid = valid_frames(batch.lengths, batch.crops.shape[1])
             network.pixel_features(batch.crops[rows], Frames.of(valid[rows]))
             losses = torch.zeros(len(batch.names), device=batch.points.device)
         else:
+            if hidden_frames:
+                hidden = spans(batch.lengths, batch.points.shape[1], config.hidden_share)
+                clusters, batch = hidden_frames.targets(batch, hidden), hide(batch, hidden)
             states = network.encode(
                 batch.crops, batch.points, batch.lengths, batch.sound,
                 use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
             )
-            if state.classes:
+            if hidden_frames:
+                losses = hidden_frames(states[-1], clusters)
+            elif state.classes:
                 losses = F.cross_entropy(network.class_scores(states), batch.targets, reduction="none")
             else:
                 losses = _text_losses(state, states, batch, config)
-            if config.frame_loss:
+            if config.frame_loss and not hidden_frames:
                 losses = losses + config.frame_loss * state.frame_words(states, batch.frame_labels)
         if centred and (config.shape_loss or config.pixel_word_loss):
             taught = _pixel_losses(state, centred[0], rows, batch, config)
@@ -253,7 +259,7 @@ def _pixel_losses(state: State, centred: Call, rows: Tensor, batch: Batch, confi
     total = torch.zeros(len(rows), device=features.device)
     if config.shape_loss:
         total = total + config.shape_loss * state.lip_shape(features, real, batch.shape[rows])
-    if config.pixel_word_loss:
+    if config.pixel_word_loss and not state.hidden_frames:
         total = total + config.pixel_word_loss * state.pixel_words(features, real, batch.frame_labels[rows])
     return total
 
@@ -274,7 +280,7 @@ def choose(
     with autocast(config.precision, device):
         figures: dict[str, Evaluation] = {}
         for name, clips in choosing.items():
-            if not any(clip.text for clip in clips):
+            if not any(clip.text for clip in clips) or state.hidden_frames:  # learned without words: nothing is read
                 continue
             figures[name] = figure(clips, use_pixels=config.batch_pixels > 0)
             heard = [clip for clip in clips if clip.sound_path]

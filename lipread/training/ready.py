@@ -17,6 +17,7 @@ from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip, divide_clips, load_clips, training_vocabulary
 from lipread.training.dataset import TrainingBatches
+from lipread.training.hidden_frames import clusters_of
 from lipread.training.state import State, prepare_state
 from lipread.training.word_clips import cuts_of_all, fits, with_classes
 
@@ -45,7 +46,7 @@ def make_ready(config: TrainConfig) -> Ready:
         torch.set_num_threads(config.threads)
     network = config.network_config
     clips = [clip for folder in config.data for clip in load_clips(folder)]
-    if config.task != "sentences":
+    if config.task in ("words", "phrases"):
         clips = with_classes(clips, config)
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
         raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
@@ -57,6 +58,8 @@ def make_ready(config: TrainConfig) -> Ready:
     sizes = {"alphabet_size": alphabet.size, "classes": len(classes)}
     config = config.model_copy(update={"network": network.model_copy(update=sizes)})
     state = prepare_state(config, alphabet, vocabulary, device, classes=classes)
+    if state.hidden_frames:
+        state.hidden_frames.centres.copy_(clusters_of(training, config.clusters, config.seed))
     batches = TrainingBatches(
         training, config, alphabet, vocabulary,
         crop_side_px=state.network.config.frontend.crop_side_px, classes=classes, rank=rank, world_size=world_size,
@@ -77,8 +80,8 @@ def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
 
 def choose_classes(config: TrainConfig, clips: list[Clip]) -> tuple[str, ...]:
     """What is told apart: the classes of `config.init` where all of the training's are among them, or these; () where
-    sentences are read."""
-    if config.task == "sentences":
+    nothing is classified."""
+    if config.task not in ("words", "phrases"):
         return ()
     labels = {cut.label for cut in cuts_of_all(clips, config)}
     known = load_checkpoint(config.init).classes if config.init else ()

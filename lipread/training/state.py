@@ -20,6 +20,7 @@ from lipread.config import TrainConfig
 from lipread.errors import ConfigError, DataError
 from lipread.files import written_whole
 from lipread.model.network import LipNetwork
+from lipread.training.hidden_frames import HiddenFrames
 from lipread.training.schedule import WeightAverage, parameter_groups
 from lipread.training.teachers import FrameWords, LipShape, PixelWords
 
@@ -39,6 +40,7 @@ class State:
     average: WeightAverage
     symbols: tuple[str, ...]  # of the alphabet, then the words of the per-frame loss
     classes: tuple[str, ...] = ()  # that the network tells apart, by name
+    hidden_frames: HiddenFrames | None = None  # of the task `frames`
     step: int = 0
     best: float = math.inf
 
@@ -72,13 +74,18 @@ def prepare_state(
         network.frontend.features, encoder.hidden_size, len(vocabulary), dropout=encoder.hidden_dropout_prob
     ).to(device)
     lip_shape = LipShape(network.frontend.features, config.network_config.geometry.points).to(device)
-    groups = parameter_groups(nn.ModuleList([network, frame_words, pixel_words, lip_shape]), config.weight_decay)
+    learners: list[nn.Module] = [network, frame_words, pixel_words, lip_shape]
+    hidden_frames = None
+    if config.task == "frames":
+        hidden_frames = HiddenFrames(encoder.hidden_size, config.clusters, config.network_config.geometry.points)
+        learners.append(hidden_frames.to(device))
+    groups = parameter_groups(nn.ModuleList(learners), config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda")
     scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
     average = WeightAverage(network, config.ema_decay)
     return State(
         network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary),
-        classes,
+        classes, hidden_frames,
     )
 
 
@@ -118,6 +125,7 @@ def save_state(state: State, path: Path) -> None:
         "frame_words": state.frame_words.state_dict(),
         "pixel_words": state.pixel_words.state_dict(),
         "lip_shape": state.lip_shape.state_dict(),
+        "hidden_frames": state.hidden_frames.state_dict() if state.hidden_frames else None,
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "average": state.average.state_dict(),
@@ -146,10 +154,14 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
             raise ValueError("it was trained on other texts")
         if whole.get("classes", []) != list(state.classes):
             raise ValueError("it was trained for another task, or for other classes")
+        if bool(whole.get("hidden_frames")) != bool(state.hidden_frames):
+            raise ValueError("it was trained for another task")
         state.network.load_state_dict(whole["network"])
         state.frame_words.load_state_dict(whole["frame_words"])
         state.pixel_words.load_state_dict(whole["pixel_words"])
         state.lip_shape.load_state_dict(whole["lip_shape"])
+        if state.hidden_frames:
+            state.hidden_frames.load_state_dict(whole["hidden_frames"])
         state.optimizer.load_state_dict(whole["optimizer"])
         state.scaler.load_state_dict(whole["scaler"])
         state.average.load_state_dict(whole["average"])

@@ -30,12 +30,12 @@ class Cut(NamedTuple):
 
 
 def cuts_of(clip: Clip, config: TrainConfig) -> list[Cut]:
-    """The parts of a clip that are classified; none where sentences are read.
+    """The parts of a clip that are classified; none where nothing is.
 
     A word comes with as many real frames before it as after it, up to `word_frames` in all: it is in the middle, and
     nothing else says which of the words in sight is meant. A clip whose only word has no times is taken whole.
     """
-    if config.task == "sentences":
+    if config.task in ("sentences", "frames"):
         return []
     if config.task == "phrases" or not clip.words:
         one = bool(clip.text) and (config.task == "phrases" or " " not in clip.text)
