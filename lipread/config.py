@@ -221,6 +221,8 @@ class TrainConfig(Config):
     pixel_word_loss: float = Field(0.5, ge=0)  # weight of the word-per-frame loss of the pixels alone
     middle_ctc: float = Field(0.0, ge=0)  # weight of the CTC loss of the encoder's middle layer (arXiv:2102.03216)
     consistency: float = Field(0.0, ge=0)  # weight of the agreement of two views; above 0, clips with pixels come twice
+    teachers: tuple[Path, ...] = ()  # checkpoints that read every clip as it is given; their mean is to be said again,
+    teacher_loss: float = Field(0.5, gt=0)  # ... with this weight
     frontend_steps: int = Field(0, ge=0)  # first steps, in which the pixel front-end learns alone, from these two
     drop_pixels: float = Field(0.2, ge=0, le=1)  # share of clips with pixels whose pixels are dropped
     drop_points: float = Field(0.3, ge=0, le=1)  # ... whose points are dropped
@@ -263,6 +265,8 @@ class TrainConfig(Config):
                 raise ValueError(
                     f"{name}={weight} is for task='sentences', whose CTC it helps, not for {self.task!r}; leave it out"
                 )
+        if self.teachers and self.task != "sentences":
+            raise ValueError(f"teachers read sentences, and cannot help with task={self.task!r}; leave them out")
         return self
 
     @model_validator(mode="after")

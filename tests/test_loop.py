@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lipread.alphabet import Alphabet
-from lipread.checkpoint import load_checkpoint
+from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import PRESETS, TrainConfig
-from lipread.errors import DataError, TrainingError
+from lipread.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
 from lipread.training import loop
@@ -141,6 +141,48 @@ def test_two_views_are_pulled_together(data: Path) -> None:
         expected = 0.2 * apart / len(batch.texts[row])
         assert (with_it - without)[row].item() == pytest.approx(expected.item(), rel=1e-3, abs=1e-5)
     assert torch.equal(with_it[2:], without[2:])
+
+
+def test_a_teacher_is_listened_to_and_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    plain = quiet(data)
+    pupil, batches = made(plain)
+    batch = batches[0].shown(88)
+    stranger, _ = made(plain.model_copy(update={"seed": 5}))
+    for name, state in (("itself", pupil), ("stranger", stranger)):
+        save_checkpoint(tmp_path / f"{name}.safetensors", state.network, Alphabet.english(), {})
+
+    def losses(*names: str) -> Tensor:
+        config = plain.model_copy(update={"teachers": tuple(tmp_path / f"{name}.safetensors" for name in names)})
+        state, _ = made(config)
+        state.network.eval()
+        state.pixel_words.eval()
+        before = [weight.clone() for teacher in state.teachers for weight in teacher.state_dict().values()]
+        found = clip_losses(state, batch, config).detach()
+        training_step(state, [batch], config, CPU)
+        after = [weight for teacher in state.teachers for weight in teacher.state_dict().values()]
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+        return found
+
+    assert torch.allclose(losses("itself"), losses(), atol=1e-4)
+    apart = losses("stranger") - losses()
+    assert (apart > 0).all()
+    half = losses("stranger", "itself") - losses()
+    assert (half < apart).all() and (half > 0).all()
+
+
+def test_teachers_that_cannot_teach(data: Path, tmp_path: Path) -> None:
+    state, _ = made(quiet(data))
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(path, state.network, Alphabet.english(), {})
+    with pytest.raises(ConfigError, match="writes other symbols"):
+        prepare_state(
+            quiet(data, teachers=(path,)), Alphabet.english().with_words(["bin"]), WORDS, CPU
+        )
+    hearing = still(TINY).model_copy(update={"streams": ("pixels", "points", "sound")})
+    with pytest.raises(ConfigError, match="does not know the stream sound"):
+        made(quiet(data, teachers=(path,), network=hearing))
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        made(quiet(data, teachers=(tmp_path / "none.safetensors",)))
 
 
 def test_the_loss_is_the_mean_over_clips_and_the_gradient_its_own(data: Path) -> None:

@@ -17,6 +17,7 @@ from lipread.training.teachers import (
     consistency_loss,
     frame_cross_entropy,
     kept_in_words,
+    taught_loss,
 )
 
 
@@ -34,6 +35,19 @@ def test_lip_shape_by_hand() -> None:
     first = [F.smooth_l1_loss(told[frame], target[0, frame]) for frame in (0, 1, 3, 4)]
     second = [F.smooth_l1_loss(told[5 + frame], target[1, frame]) for frame in range(3)]
     assert losses.tolist() == pytest.approx([float(sum(first).detach()) / 4, float(sum(second).detach()) / 3], rel=1e-5)
+
+
+def test_what_is_taught_is_the_mean_of_the_teachers() -> None:
+    torch.manual_seed(0)
+    log_probs, *taught = torch.randn(3, 2, 5, 4).log_softmax(-1).unbind()
+    found = taught_loss(log_probs, torch.tensor([5, 3]), taught)
+    mean = (taught[0].exp() + taught[1].exp()) / 2
+    wanted = [
+        F.kl_div(log_probs[row, :frames], mean[row, :frames], reduction="sum").item()
+        for row, frames in ((0, 5), (1, 3))
+    ]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-4)
+    assert taught_loss(mean.log(), torch.tensor([5, 3]), taught).abs().max() < 1e-4
 
 
 def test_consistency_is_the_divergence_from_the_other_view_over_real_frames() -> None:

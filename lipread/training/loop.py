@@ -33,7 +33,7 @@ from lipread.training.ready import in_steps, make_ready
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, load_state, save_state
-from lipread.training.teachers import Call, captured, consistency_loss, kept_in_words
+from lipread.training.teachers import Call, captured, consistency_loss, kept_in_words, taught_loss
 from lipread.training.word_clips import cuts_of_all
 
 DRY_STEPS = 3
@@ -250,6 +250,17 @@ def _text_losses(state: State, states: list[Tensor], batch: Batch, config: Train
     if config.consistency:
         agree = consistency_loss(log_probs, batch.lengths, batch.twin)
         losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
+    if state.teachers:
+        with torch.no_grad():
+            taught = [
+                teacher(
+                    batch.crops, batch.points, batch.lengths, batch.sound,
+                    use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
+                )[0]
+                for teacher in state.teachers
+            ]
+        apart = taught_loss(log_probs, batch.lengths, taught)
+        losses = losses + config.teacher_loss * apart / batch.target_lengths.clamp_min(1)
     return losses
 
 

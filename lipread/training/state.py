@@ -41,6 +41,7 @@ class State:
     symbols: tuple[str, ...]  # of the alphabet, then the words of the per-frame loss
     classes: tuple[str, ...] = ()  # that the network tells apart, by name
     hidden_frames: HiddenFrames | None = None  # of the task `frames`
+    teachers: tuple[LipNetwork, ...] = ()  # that are not trained
     step: int = 0
     best: float = math.inf
 
@@ -85,8 +86,19 @@ def prepare_state(
     average = WeightAverage(network, config.ema_decay)
     return State(
         network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary),
-        classes, hidden_frames,
+        classes, hidden_frames, tuple(_teacher(path, network, alphabet, device) for path in config.teachers),
     )
+
+
+def _teacher(path: Path, pupil: LipNetwork, alphabet: Alphabet, device: torch.device) -> LipNetwork:
+    """A trained network that reads all that the pupil is given. Raises: CheckpointError, ConfigError."""
+    trained = load_checkpoint(path, device)
+    if trained.alphabet.symbols != alphabet.symbols:
+        raise ConfigError(f"teachers: {path} writes other symbols than are trained here; start from it with --init")
+    if missing := set(pupil.config.streams) - set(trained.network.config.streams):
+        said = ", ".join(sorted(missing))
+        raise ConfigError(f"teachers: {path} does not know the stream {said}, which is trained here")
+    return trained.network.requires_grad_(False)
 
 
 def grown(trained: LipNetwork, network: LipNetwork, *, same_classes: bool = True) -> dict[str, Tensor]:

@@ -6,10 +6,11 @@ Source: Yao et al. 2024, arXiv:2410.05101 (consistency of CTC between two views)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -96,6 +97,20 @@ def consistency_loss(log_probs: Tensor, lengths: Tensor, twin: Tensor) -> Tensor
     """
     target = log_probs.detach()[twin]
     divergence = (target.exp() * (target - log_probs)).sum(-1)  # (B, T)
+    return (divergence * valid_frames(lengths, log_probs.shape[1])).sum(1)
+
+
+def taught_loss(log_probs: Tensor, lengths: Tensor, taught: Sequence[Tensor]) -> Tensor:
+    """How far each clip's distributions are from the mean of its teachers'.
+
+    Args:
+        log_probs: (B, T, V).
+        lengths: frames, (B,).
+        taught: log-probabilities of each teacher, (B, T, V).
+    Returns: Kullback-Leibler divergence, summed over frames, (B,).
+    """
+    target = torch.stack(list(taught)).exp().mean(0)
+    divergence = (target * (target.clamp_min(1e-20).log() - log_probs)).sum(-1)  # (B, T)
     return (divergence * valid_frames(lengths, log_probs.shape[1])).sum(1)
 
 
