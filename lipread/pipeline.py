@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,9 @@ from lipread.errors import ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
 from lipread.hearing import (
     AS_ASKED,
-    SURE,
     Ears,
     Modality,
     SoundStream,
-    Sync,
     WhoIsHeard,
     check_modality,
     looks_at_sound,
@@ -35,9 +33,10 @@ from lipread.hearing import (
 from lipread.piece_reader import PieceReader, blanks
 from lipread.pieces import Pieces
 from lipread.reading import Reading, Seen
-from lipread.speaking import MAX_FACES, SETTLE_FRAMES, reason_for_silence, sight_warnings
-from lipread.turns import STEP_FRAMES, Agreement, Look, looks_at
-from lipread.values import CROP_SIDE_PX, FRAME_RATE_HZ, LIP_POINTS, Array, MouthTrack, Segment, Transcript, Utterance
+from lipread.readings import Readings, Said
+from lipread.speaking import MAX_FACES, reason_for_silence, sight_warnings
+from lipread.turns import Agreement, looks_at
+from lipread.values import FRAME_RATE_HZ, Array, MouthTrack, Segment, Transcript
 from lipread.watch import Clock as Clock
 from lipread.watch import Progress as Progress
 from lipread.watch import Watch
@@ -132,7 +131,7 @@ class LipReader:
             ears = Ears(self.listener, sound, modality) if sound else None
             return self.reading(clock, speaker=label, ears=ears, why=self._why_lips_alone(modality))
 
-        readings, seen = _Readings(begin, watch, of_each=speaker == "all"), Seen()
+        readings, seen = Readings(begin, watch, of_each=speaker == "all"), Seen()
         for look in watch:
             seen.add(look)
             yield from readings.push(look)
@@ -211,7 +210,7 @@ class LipReader:
             seen.add(look)
             yield from reading.push(look)
         yield from reading.end()
-        transcript = self._transcript(_Said().add(reading), seen, clock, heard_alone=True)
+        transcript = self._transcript(Said().add(reading), seen, clock, heard_alone=True)
         return replace(transcript, warnings=tuple(warnings) + transcript.warnings, source=os.fspath(path))
 
     def read_track(
@@ -235,7 +234,7 @@ class LipReader:
                 progress("network", (look.frame + 1) / len(track.present))
         for _ in reading.end():
             pass
-        return self._transcript(_Said().add(reading), seen, reading.clock)
+        return self._transcript(Said().add(reading), seen, reading.clock)
 
     def moving_log_probs(
         self, track: MouthTrack, *, sound: SoundStream | None = None, clock: Clock | None = None,
@@ -256,7 +255,7 @@ class LipReader:
                     progress("network", end / len(found))
         return found
 
-    def _transcript(self, said: _Said, seen: Seen, clock: Clock, *, heard_alone: bool = False) -> Transcript:
+    def _transcript(self, said: Said, seen: Seen, clock: Clock, *, heard_alone: bool = False) -> Transcript:
         segments = sorted(said.segments, key=lambda each: each.start_s)
         utterances = sorted(said.utterances, key=lambda each: each.start_s)
         words = [word for segment in segments for word in segment.words]
@@ -283,90 +282,6 @@ class LipReader:
             sound_late_s=None if said.sync is None else said.sync.offset_frames / FRAME_RATE_HZ,
             stage_s=dict(clock.seconds),
         )
-
-
-@dataclass
-class _Said:
-    """What is kept of readings that are over.
-
-    Attributes:
-        problem: of the last one that has any.
-        sync: of the one that knows best how late the sound is; None where none does.
-    """
-
-    segments: list[Segment] = field(default_factory=list)
-    utterances: list[Utterance] = field(default_factory=list)
-    problem: str | None = None
-    sync: Sync | None = None
-
-    def add(self, reading: Reading) -> _Said:
-        """With this one too."""
-        self.segments += reading.segments
-        self.utterances += reading.utterances
-        self.problem = reading.problem or self.problem
-        sync = reading.ears.sync if reading.ears else None
-        if sync and sync.certainty >= SURE and (self.sync is None or sync.frames > self.sync.frames):
-            self.sync = sync
-        return self
-
-
-class _Readings:
-    """The readings of one video: one of whoever is chosen, or one of each face. The reading of a face that has gone is
-    brought to its end, and goes on if the face comes back; where that cannot be, only what was said is kept.
-
-    Args:
-        begin: the label of a person -> a new reading.
-        watch: knows the faces.
-        of_each: one of each face.
-    Attributes:
-        said: by those whose readings are over; at the end, by everyone.
-    """
-
-    def __init__(self, begin: Callable[[str | None], Reading], watch: Watch, *, of_each: bool) -> None:
-        self.said = _Said()
-        self._begin, self._watch, self._of_each = begin, watch, of_each
-        self._readings: dict[int | None, Reading] = {}
-        self._last: dict[int | None, int] = {}  # of those who are there: the last frame that was pushed
-        self._labels = 0  # given so far
-
-    def push(self, look: Look) -> Generator[Segment]:
-        """Take the next look -> the segments that are over."""
-        yield from self._leave(look.frame)
-        whose = look.face if self._of_each else None
-        if self._of_each and (whose is None or self._watch.faces[whose].frames <= 2 * SETTLE_FRAMES):
-            return  # nobody, or someone seen for a moment only
-        if whose not in self._readings:
-            self._labels += 1
-            self._readings[whose] = self._begin(f"Speaker {self._labels}" if self._of_each else None)
-        self._last[whose] = look.frame
-        yield from self._readings[whose].push(look)
-
-    def end(self) -> Generator[Segment]:
-        """Take that no look follows -> the last segments."""
-        for reading in self._readings.values():
-            yield from reading.end()
-            self.said.add(reading)
-        self._readings.clear()
-
-    def _leave(self, frame: int) -> Generator[Segment]:
-        """Looks come in steps, face by face; who has no look in the whole last step has gone."""
-        gone = [whose for whose, last in self._last.items() if frame - last > STEP_FRAMES]
-        for whose in gone:
-            del self._last[whose]
-            yield from self._readings[whose].end()
-        if gone and self._of_each:
-            faces = self._watch.faces
-            for whose in [each for each in self._readings if each not in self._last and each not in faces]:
-                self.said.add(self._readings.pop(whose))
-
-
-def no_face_track(frames: int) -> MouthTrack:
-    """A track in which no face was seen."""
-    return MouthTrack(
-        crops=np.zeros((frames, CROP_SIDE_PX, CROP_SIDE_PX), np.uint8),
-        points=np.full((frames, len(LIP_POINTS), 2), np.nan, np.float32),
-        present=np.zeros(frames, dtype=bool),
-    )
 
 
 def load_model(

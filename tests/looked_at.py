@@ -8,7 +8,7 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import Checkpoint
 from lipread.config import NetworkConfig
 from lipread.pipeline import LipReader
-from lipread.values import MouthTrack, Segment, Transcript, Word
+from lipread.values import CROP_SIDE_PX, LIP_POINTS, MouthTrack, Segment, Transcript, Word
 from networks import TINY, tiny_network
 
 
@@ -31,3 +31,12 @@ def said(*words: tuple[str, float, float], duration_s: float = 1.0) -> Transcrip
     text = " ".join(word.text for word in made)
     segments = (Segment(made[0].start_s, made[-1].end_s, text, made, 0.5),) if made else ()
     return Transcript(text, segments, duration_s, face_share=1.0, confidence=0.5)
+
+
+def no_face_track(frames: int) -> MouthTrack:
+    """A track in which no face was seen."""
+    return MouthTrack(
+        crops=np.zeros((frames, CROP_SIDE_PX, CROP_SIDE_PX), np.uint8),
+        points=np.full((frames, len(LIP_POINTS), 2), np.nan, np.float32),
+        present=np.zeros(frames, dtype=bool),
+    )

@@ -29,10 +29,10 @@ from lipread.insight import (
     words_log_odds,
 )
 from lipread.pieces import WINDOW_FRAMES
-from lipread.pipeline import LipReader, no_face_track, watch_mouth
+from lipread.pipeline import LipReader, watch_mouth
 from lipread.speaking import moving_frames, why_nothing_is_said
 from lipread.values import MouthTrack, Transcript, Word
-from looked_at import moving_track, said, tiny_reader
+from looked_at import moving_track, no_face_track, said, tiny_reader
 from networks import TINY
 
 ENGLISH = Alphabet.english()

@@ -36,9 +36,8 @@ from lipread.insight_plots import (
     telling_frame,
     word_lines,
 )
-from lipread.pipeline import no_face_track
 from lipread.values import Array, Word
-from looked_at import moving_track, said
+from looked_at import moving_track, no_face_track, said
 
 ALPHABET = Alphabet.english().with_words(["blue", "now"])
 BLUE, NOW = ALPHABET.size - 2, ALPHABET.size - 1

@@ -11,12 +11,11 @@ import pytest
 
 pytest.importorskip("gradio", reason="the app's packages are absent: pip install 'lipread[app]'")
 
-from lipread.pipeline import no_face_track
 from lipread.video import read_frames
 from lipread.web import why
 from lipread.web.handlers import Handlers
 from lipread.web.service import Service
-from looked_at import moving_track, said, tiny_reader
+from looked_at import moving_track, no_face_track, said, tiny_reader
 
 
 def reading(frames: int) -> Any:
