@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -219,12 +220,12 @@ class Ears:
 
     def streams(self, lips: Streams, first: int, frames: int) -> tuple[Streams, Choice]:
         """The features of the lips in frames first .. first + frames - 1 -> those of what is read there, and why."""
-        heard = self.sound.frames(first, first + frames)
+        now = HeardSound(self.network, self.sound.frames(first, first + frames))
         if self.modality == "audio":
-            return hear(self.network, heard), Choice("audio", self.why)
-        here, against, little = None, "", _too_little(heard)
+            return now.streams(), Choice("audio", self.why)
+        here, against, little = None, "", now.too_little
         if not little:
-            against, here = self._compared(lips, heard)
+            against, here = self._compared(lips, now)
         if self.modality == "auto" and (little or against):  # and the offset is not learned from somebody else's sound
             return lips, Choice("video", little or against)
         if here is None:
@@ -232,20 +233,21 @@ class Ears:
         else:
             self.sync = self.sync + here
         late = self.sync.offset_frames if self.sync.certainty >= SURE else 0
-        sound = hear(self.network, self.sound.frames(first + late, first + late + frames))
+        if late:
+            now = HeardSound(self.network, self.sound.frames(first + late, first + late + frames))
         moved = f", brought forward by {late / FRAME_RATE_HZ:.2f} s" if late > 0 else ""
         moved = f", put back by {-late / FRAME_RATE_HZ:.2f} s" if late < 0 else moved
         asked = self.why if self.modality == "both" else "the sound goes with the lips"
-        return {**lips, **sound}, Choice("both", asked + moved + (f"; {little}" if little else ""))
+        return {**lips, **now.streams()}, Choice("both", asked + moved + (f"; {little}" if little else ""))
 
-    def _compared(self, lips: Streams, sound: Array) -> tuple[str, Sync | None]:
+    def _compared(self, lips: Streams, sound: HeardSound) -> tuple[str, Sync | None]:
         """What speaks against their belonging together, "" for nothing, and the comparison; None without speech."""
         import torch
 
-        heard = heard_in(sound)
+        heard = sound.heard
         lengths = torch.tensor([len(heard)], device=next(self.network.parameters()).device)
         seen = self.network.encode_streams(lips, lengths, len(heard))[SYNC_LAYER][0, 1:]
-        said, surely = _said_in(self.network, sound, heard)
+        said, surely = sound.said()
         if surely < LEAST_SURE:
             return "no speech is recognised in the sound here", None
         here = Sync.of(likeness_of(seen, said, heard), int(heard.sum()), surely)
@@ -272,16 +274,16 @@ class WhoIsHeard:
         import torch
 
         frames, device = len(next(iter(tracks.values())).points), next(self.network.parameters()).device
-        sound = self.sound.frames(first, first + frames)
-        if frames > self.network.max_frames or _too_little(sound):
+        sound = HeardSound(self.network, self.sound.frames(first, first + frames))
+        if frames > self.network.max_frames or sound.too_little:
             return {}
-        heard = heard_in(sound)
+        heard = sound.heard
         points = torch.from_numpy(np.stack([track.points for track in tracks.values()])).to(device)
         lengths = torch.full((len(points),), frames, device=device)
         with torch.inference_mode():
             lips = self.network.front_ends(None, points, lengths)
             seen = self.network.encode_streams(lips, lengths, frames)[SYNC_LAYER]
-            said, surely = _said_in(self.network, sound, heard)
+            said, surely = sound.said()
             alike = [likeness_of(each[1:], said, heard) for each in seen]
             cosines = [_cosines(each[1:], said, heard) for each in seen]
         best = max(range(len(alike)), key=lambda number: alike[number].max())
@@ -307,18 +309,65 @@ def _around(cosines: Array, frames: int, first: int) -> Array:
     return np.where(count > 0.5, total / np.maximum(1.0, count), found[known].mean())
 
 
-def _said_in(network: LipNetwork, sound: Array, heard: Array) -> tuple[Tensor, float]:
-    """What the encoder makes of sound (N,) alone, (T, D), and how surely it is read.
+class HeardSound:
+    """A stretch of sound in step with frames, and what a network that hears makes of it.
 
-    It is given nothing of the silence before the first and after the last frame that is heard; states there are 0.
+    Long silence before, after or between words is read badly where it is given to the network as sound. So it is given
+    nothing of the silence before the first and after the last frame in which anything is recorded.
+
+    Args:
+        network: that hears.
+        sound: (N,), N = 640 T.
+    Attributes:
+        heard: in which frames anything is recorded, bool (T,).
     """
-    import torch
 
-    first, end = _between(heard)
-    lengths = torch.tensor([end - first], device=next(network.parameters()).device)
-    states = network.encode_streams(_features(network, sound, first, end), lengths, end - first)
-    said = states[SYNC_LAYER][0, 1:]
-    return torch.nn.functional.pad(said, (0, 0, first, len(heard) - end)), sureness(network, states[-1])
+    def __init__(self, network: LipNetwork, sound: Array) -> None:
+        self.heard = heard_in(sound)
+        self._network, self._sound = network, sound
+        self._first = int(self.heard.argmax()) if self.heard.any() else 0
+        self._end = len(self.heard) - int(self.heard[::-1].argmax()) if self.heard.any() else 0
+
+    @property
+    def too_little(self) -> str:
+        """Why it cannot be compared with lips, "" where it can."""
+        if not self.heard.any():
+            return "the sound is silent here"
+        enough = self.heard.sum() >= min(LEAST_HEARD_FRAMES, len(self.heard))
+        return "" if enough else "there is too little sound here to compare it with the lips"
+
+    def streams(self) -> Streams:
+        """The features of the frames in which anything is recorded; without any there is no such stream."""
+        import torch
+
+        from lipread.model.masks import Frames
+
+        if not self.heard.any():
+            return {}
+        features, _ = self._features["sound"]
+        where = torch.from_numpy(self.heard).to(features.device)
+        return {"sound": (features[where[self._first : self._end]], Frames.of(where[None]))}
+
+    def said(self) -> tuple[Tensor, float]:
+        """What the encoder makes of it alone, (T, D), and how surely it is read; states of the silence around are 0."""
+        import torch
+
+        frames = self._end - self._first
+        lengths = torch.tensor([frames], device=next(self._network.parameters()).device)
+        states = self._network.encode_streams(self._features, lengths, frames)
+        said = states[SYNC_LAYER][0, 1:]
+        around = (0, 0, self._first, len(self.heard) - self._end)
+        return torch.nn.functional.pad(said, around), sureness(self._network, states[-1])
+
+    @cached_property
+    def _features(self) -> Streams:
+        """Of all frames from the first to the last in which anything is recorded."""
+        import torch
+
+        device = next(self._network.parameters()).device
+        samples = self._sound[self._first * SAMPLES_PER_FRAME : self._end * SAMPLES_PER_FRAME]
+        lengths = torch.tensor([self._end - self._first], device=device)
+        return self._network.front_ends(None, None, lengths, torch.from_numpy(samples)[None].to(device))
 
 
 def heard_in(sound: Array) -> Array:
@@ -326,52 +375,11 @@ def heard_in(sound: Array) -> Array:
     return np.array([level(frame) >= SILENT_LEVEL for frame in sound.reshape(-1, SAMPLES_PER_FRAME)], bool)
 
 
-def _between(heard: Array) -> tuple[int, int]:
-    """The first frame that is heard, and the end of the last one."""
-    return int(heard.argmax()), len(heard) - int(heard[::-1].argmax())
-
-
-def _too_little(sound: Array) -> str:
-    """Why sound (N,) cannot be compared with lips, "" where it can."""
-    heard = heard_in(sound)
-    if not heard.any():
-        return "the sound is silent here"
-    enough = heard.sum() >= min(LEAST_HEARD_FRAMES, len(heard))
-    return "" if enough else "there is too little sound here to compare it with the lips"
-
-
 def sureness(network: LipNetwork, states: Tensor) -> float:
     """How surely something is read in the last states (1, T + 1, D) of the encoder, 0..1; 0 where nothing is."""
     said = network.ctc(states[:, 1:])[0].exp()[:, 1:]  # (T, V - 1), without the blank
     best = said.max(1).values[said.sum(1) > 0.5]
     return float(best.mean()) if len(best) else 0.0
-
-
-def hear(network: LipNetwork, sound: Array) -> Streams:
-    """The features of sound (N,) in the frames in which anything is recorded; elsewhere there is no such stream.
-
-    Long silence before, after or between words is read badly where it is given to the network as sound.
-    """
-    import torch
-
-    from lipread.model.masks import Frames
-
-    heard = heard_in(sound)
-    if not heard.any():
-        return {}
-    first, end = _between(heard)
-    features, _ = _features(network, sound, first, end)["sound"]
-    where = torch.from_numpy(heard).to(features.device)
-    return {"sound": (features[where[first:end]], Frames.of(where[None]))}
-
-
-def _features(network: LipNetwork, sound: Array, first: int, end: int) -> Streams:
-    """Of frames first .. end - 1 of sound (N,), all of them."""
-    import torch
-
-    device = next(network.parameters()).device
-    samples = torch.from_numpy(sound[first * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME])[None].to(device)
-    return network.front_ends(None, None, torch.tensor([end - first], device=device), samples)
 
 
 def level(sound: Array) -> float:

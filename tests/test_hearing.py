@@ -20,11 +20,11 @@ from lipread.hearing import (
     LEAST_HEARD_FRAMES,
     REACH_FRAMES,
     Ears,
+    HeardSound,
     SoundStream,
     Sync,
     WhoIsHeard,
     check_modality,
-    hear,
     heard_in,
     level,
     likeness_of,
@@ -225,12 +225,12 @@ def test_what_is_heard_is_given_and_silence_is_not() -> None:
     sound.reshape(30, -1)[silent] = 0
     heard = heard_in(sound)
     assert np.flatnonzero(~heard).tolist() == silent
-    features, where = hear(network, sound)["sound"]
+    features, where = HeardSound(network, sound).streams()["sound"]
     assert where.valid.tolist() == [heard.tolist()]
     between = torch.from_numpy(sound[8 * SAMPLES_PER_FRAME : 25 * SAMPLES_PER_FRAME])[None]
     alone = network.front_ends(None, None, torch.tensor([17]), between)["sound"][0]
     assert torch.equal(features, alone[torch.from_numpy(heard[8:25])])
-    assert hear(network, 0 * sound) == {}
+    assert HeardSound(network, 0 * sound).streams() == {}
     assert isinstance(network, LipNetwork) and len(network.encode_streams({}, torch.tensor([30]), 30)[0][0]) == 31
 
 
