@@ -6,7 +6,7 @@ Nothing in such a file is executed when it is opened. Keys, sizes and alphabet a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -143,6 +143,28 @@ def load_with_partner(path: PathLike, device: str | torch.device = "cpu") -> Che
     if listener.alphabet.symbols != checkpoint.alphabet.symbols or not listener.network.hears:
         raise CheckpointError(f"{file}: does not fit {path}, which it is to listen for; get both files again")
     return replace(checkpoint, with_sound=listener)
+
+
+def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """The mean of the weights and statistics of checkpoints from one training; the record is that of the first.
+
+    Raises: CheckpointError: fewer than two, or of other networks or alphabets.
+    """
+    if len(checkpoints) < 2:
+        raise CheckpointError("one checkpoint is its own average; give two or more")
+    first, *others = checkpoints
+    for other in others:
+        if other.alphabet.symbols != first.alphabet.symbols or other.network.config != first.network.config:
+            raise CheckpointError(
+                f"{other.name}: of another network or alphabet than {first.name}; give checkpoints of one training"
+            )
+    states = [each.network.state_dict() for each in checkpoints]
+    mean = {key: torch.stack([state[key].double() for state in states]).mean(0) for key in states[0]}
+    network = LipNetwork(first.network.config)
+    load_weights(network, mean, origin="average")
+    record = {key: value for key, value in first.record.items() if key not in ("calibration", "chosen_on")}
+    record["average_of"] = [{"name": each.name, "steps": each.record.get("steps")} for each in checkpoints]
+    return Checkpoint(network.eval(), first.alphabet, record, "average")
 
 
 def load_weights(network: LipNetwork, state: Mapping[str, Tensor], *, origin: str) -> None:

@@ -17,7 +17,14 @@ import typer
 from lipread import __version__
 from lipread.cli_features import features_command
 from lipread.cli_lm import lm_app
-from lipread.cli_measure import adapt_command, bench_command, calibrate_command, compare_command, evaluate_command
+from lipread.cli_measure import (
+    adapt_command,
+    average_command,
+    bench_command,
+    calibrate_command,
+    compare_command,
+    evaluate_command,
+)
 from lipread.cli_options import Device, Model, Speaker, load_reader, parse_speaker, with_search
 from lipread.cli_prepare import prepare_app
 from lipread.cli_sound import noise_command, sync_command
@@ -42,6 +49,7 @@ app.command("evaluate")(evaluate_command)
 app.command("compare")(compare_command)
 app.command("calibrate")(calibrate_command)
 app.command("adapt")(adapt_command)
+app.command("average")(average_command)
 app.command("features")(features_command)
 app.command("bench")(bench_command)
 app.command("sync")(sync_command)

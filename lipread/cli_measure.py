@@ -1,4 +1,4 @@
-"""`lipread evaluate`, `compare`, `calibrate`, `adapt` and `bench`: what the figures are, and what moves them."""
+"""`lipread evaluate`, `compare`, `calibrate`, `adapt`, `average`, `bench`: what the figures are, and what moves them."""
 
 from __future__ import annotations
 
@@ -191,6 +191,21 @@ def adapt_command(
     typer.echo(f"{output}: fitted to {len(pieces)} pieces of {read} videos; use it with --model {output}")
     if failures or problems:
         raise typer.Exit(1)
+
+
+def average_command(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints of one training, two or more.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, a .safetensors file.")],
+) -> None:
+    """Average the weights of checkpoints; measure the result before you use it."""
+    from lipread.checkpoint import average, load_checkpoint, save_checkpoint
+    from lipread.files import require_writable
+    from lipread.pipeline import WEIGHTS_SUFFIX
+
+    require_writable(output, WEIGHTS_SUFFIX)
+    mean = average([load_checkpoint(path) for path in checkpoints])
+    save_checkpoint(output, mean.network, mean.alphabet, mean.record, half=True)
+    typer.echo(f"{output}: the mean of {len(checkpoints)} checkpoints")
 
 
 def bench_command(

@@ -24,6 +24,7 @@ from lipread.checkpoint import (
     load_with_partner,
     save_checkpoint,
 )
+from lipread.cli import main
 from lipread.config import NetworkConfig
 from lipread.errors import CheckpointError, OutputError
 from lipread.model.network import LipNetwork
@@ -89,6 +90,32 @@ def test_other_weights_of_the_same_network(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.safetensors", tiny_network(), ENGLISH, {}, weights=average.state_dict())
     state = load_checkpoint(tmp_path / "a.safetensors").network.state_dict()
     assert all(torch.equal(state[key], value) for key, value in average.state_dict().items())
+
+
+def test_an_average_is_the_mean_of_every_weight(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for seed, path in enumerate(paths):
+        save_checkpoint(path, tiny_network(seed=seed), ENGLISH, {"steps": 10 + seed, "calibration": {"temperature": 2}})
+    made = tmp_path / "mean.safetensors"
+    assert main(["average", *map(str, paths), "-o", str(made)]) == 0
+    mean, one, other = (load_checkpoint(path) for path in (made, *paths))
+    for key, value in mean.network.state_dict().items():
+        wanted = (one.network.state_dict()[key] + other.network.state_dict()[key]) / 2
+        assert torch.allclose(value, wanted, atol=2e-3), key
+    assert mean.record["average_of"] == [{"name": "a", "steps": 10}, {"name": "b", "steps": 11}]
+    assert mean.temperature == 1.0
+
+
+def test_what_cannot_be_averaged(tmp_path: Path, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, tiny_network(TINY.model_copy(update={"classes": 3})), ENGLISH, {"classes": list("abc")})
+    made = tmp_path / "mean.safetensors"
+    for paths, said in (
+        ([saved], "give two or more"), ([saved, other], "of another network"), ([saved, tmp_path / "no"], "no such"),
+    ):
+        assert main(["average", *map(str, paths), "-o", str(made)]) == 1
+        assert said in capsys.readouterr().err
+    assert not made.exists()
 
 
 def test_a_record_with_paths_and_dates_is_kept_as_text(tmp_path: Path) -> None:
