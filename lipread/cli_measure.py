@@ -1,4 +1,4 @@
-"""`lipread evaluate`, `compare`, `calibrate`, `adapt`, `average`, `bench`: what the figures are, and what moves them."""
+"""`lipread evaluate`, `compare`, `calibrate`, `adapt`, `average`, `bench`: the figures, and what moves them."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_an_average_is_the_mean_of_every_weight(tmp_path: Path) -> None:
     mean, one, other = (load_checkpoint(path) for path in (made, *paths))
     for key, value in mean.network.state_dict().items():
         wanted = (one.network.state_dict()[key] + other.network.state_dict()[key]) / 2
-        assert torch.allclose(value, wanted, atol=2e-3), key
+        assert torch.allclose(value, wanted, rtol=1e-3, atol=1e-3), key  # half precision
     assert mean.record["average_of"] == [{"name": "a", "steps": 10}, {"name": "b", "steps": 11}]
     assert mean.temperature == 1.0
 
