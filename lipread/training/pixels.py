@@ -170,15 +170,10 @@ def blurred(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
     """A Gaussian along both sides."""
     reach = torch.arange(-BLUR_REACH_PX, BLUR_REACH_PX + 1, device=x.device)
     weights = torch.exp(-0.5 * (reach / raw.blur_px[owner, None]) ** 2)
-    weights = (weights / weights.sum(1, keepdim=True))[..., None, None]  # (M, 2 reach + 1, 1, 1)
-    side = x.shape[-1]
-    for _ in range(2):
-        wide = F.pad(x[:, None], (0, 0, BLUR_REACH_PX, BLUR_REACH_PX), mode="reflect")[:, 0]
-        x = torch.zeros_like(x)
-        for place in range(len(reach)):
-            x += weights[:, place] * wide[:, place : place + side]
-        x = x.transpose(1, 2)
-    return x
+    weights = weights / weights.sum(1, keepdim=True)  # (M, 2 reach + 1)
+    wide = F.pad(x[None], [BLUR_REACH_PX] * 4, mode="reflect")  # each frame is a channel of its own
+    rows = F.conv2d(wide, weights[:, None, :, None], groups=len(x))
+    return F.conv2d(rows, weights[:, None, None, :], groups=len(x))[0]
 
 
 def grained(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
