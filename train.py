@@ -6,6 +6,7 @@
     python train.py --config recipe.toml --dry-run               a few steps, and how long all of it would take
     python train.py --search grid.toml --out runs/search         settings to try, cross-validated
     python train.py --task words --init small.safetensors        words as classes, cut by their times, as in LRW
+    python train.py --task frames --out runs/before              without words, to start from with --init
     python train.py --task words --init words.safetensors --evaluate-only       its accuracy on the split `val`
 
 Nested settings have dotted names: --augment.flip 0 --network.encoder.num_hidden_layers 4. A run that was interrupted
