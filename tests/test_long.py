@@ -12,21 +12,24 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 
+import av
 import numpy as np
 import pysubs2
 import pytest
 
 import joined as joined_tool
 import media
+from lipread.audio import read_audio
 from lipread.errors import VideoError
 from lipread.evaluate import read_manifest
 from lipread.metrics import score
 from lipread.pipeline import load_model
 from lipread.turns import Turns
-from lipread.values import Mouth, Segment, Transcript, Word
+from lipread.values import SAMPLE_RATE_HZ, Array, Mouth, Segment, Transcript, Word
 from lipread.watch import Clock
 from shell import command
 from test_pipeline import passers_by, segments_of, teller
@@ -96,6 +99,27 @@ def test_people_who_come_and_go_take_no_more_memory_than_their_words(monkeypatch
     assert (many - few) / 80 < 1000 * KILOBYTES_PER_PERSON
 
 
+def with_sound(film: Path, sound: Array, path: Path) -> Path:
+    """The film, its packets as they are, with a sound that is said again and again until the film's end."""
+    with av.open(str(film)) as silent, av.open(str(path), "w") as both:
+        pictures = both.add_stream_from_template(silent.streams.video[0])
+        voice = both.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
+        block = (np.clip(sound, -1, 1) * 32767).astype(np.int16)[None]
+        samples = 0
+        for packet in silent.demux(silent.streams.video[0]):
+            if packet.dts is None or packet.pts is None:
+                continue
+            while samples < packet.dts * packet.time_base * SAMPLE_RATE_HZ:
+                frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, samples, Fraction(1, SAMPLE_RATE_HZ)
+                both.mux(voice.encode(frame))
+                samples += block.shape[1]
+            packet.stream = pictures
+            both.mux(packet)
+        both.mux(voice.encode(None))
+    return path
+
+
 @pytest.mark.slow
 def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
     """720p, in processes of their own, so that the peak is the whole one."""
@@ -105,21 +129,27 @@ def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
     large = [cv2.resize(image, (900, 720)) for image in media.frames_of(grid_dir, "s1_bbaf2n")]
     large = [cv2.copyMakeBorder(image, 0, 0, 190, 190, cv2.BORDER_REPLICATE) for image in large]
     clip = media.write_video(tmp_path / "clip.mp4", large, options={"preset": "ultrafast"})
+    sound = read_audio(grid_dir / "clips" / "s1_bbaf2n.mp4", frames=len(large))
+    assert sound is not None
     program = textwrap.dedent(r"""
         import json, re, sys
         from lipread.pipeline import load_model
         said = load_model("small", "cpu").transcribe(sys.argv[1])
         status = open("/proc/self/status").read()  # ru_maxrss would count what the test that forks had
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
-        print(json.dumps({"s": said.duration_s, "words": len(said.words), "peak": peak}))
+        print(json.dumps({"s": said.duration_s, "words": len(said.words), "peak": peak,
+                          "heard": sum(each.modality == "both" for each in said.segments)}))
     """)
     peaks = []
     for length in minutes:
-        film = joined_tool.join_videos([clip], tmp_path / "film.mp4", times=round(length * 20))
+        times = round(length * 20)
+        silent = joined_tool.join_videos([clip], tmp_path / "silent.mp4", times=times)
+        film = with_sound(silent, sound, tmp_path / "film.mov")
         done = subprocess.run([sys.executable, "-c", program, str(film)], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
-        print(f"{found['s'] / 60:.1f} min of 720p: {found['words']} words, peak {found['peak']:.0f} MB")
+        print(f"{found['s'] / 60:.1f} min of 720p: {found['words']} words, {found['heard']} segments with sound, peak {found['peak']:.0f} MB")
         assert found["s"] == pytest.approx(60 * length, abs=3.0)
+        assert found["heard"] > 0.9 * times  # the whole way, with the sound
         peaks.append(found["peak"])
     assert max(peaks) < PEAK_MB
     assert peaks[-1] - peaks[0] < 0.1 * peaks[0]
