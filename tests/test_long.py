@@ -147,7 +147,8 @@ def test_the_same_peak_for_any_length(grid_dir: Path, tmp_path: Path) -> None:
         film = with_sound(silent, sound, tmp_path / "film.mov")
         done = subprocess.run([sys.executable, "-c", program, str(film)], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
-        print(f"{found['s'] / 60:.1f} min of 720p: {found['words']} words, {found['heard']} segments with sound, peak {found['peak']:.0f} MB")
+        said = f"{found['words']} words, {found['heard']} segments with sound"
+        print(f"{found['s'] / 60:.1f} min of 720p: {said}, peak {found['peak']:.0f} MB")
         assert found["s"] == pytest.approx(60 * length, abs=3.0)
         assert found["heard"] > 0.9 * times  # the whole way, with the sound
         peaks.append(found["peak"])
