@@ -169,3 +169,12 @@ def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
     points = [clip for clip in real if clip.name in left(most_people=1) and not clip.crops_path]
     assert len({clip.speaker for clip in points}) == 1
     assert {name for name in whole if kinds[name] != "points"} <= left(most_people=1)
+
+
+def test_held_out_people_choose_by_what_is_trained(folder: Path) -> None:
+    clips = load_clips(folder)
+    for pixels, wanted in ((2, {"real"}), (0, {"real", "points"})):
+        training, choosing = divide_clips(clips, TrainConfig(held_out_speakers=("ben",), batch_pixels=pixels))
+        assert {clip.speaker for clip in training} == {"anna"}
+        assert {clip.source for clip in choosing["held-out"]} == wanted
+        assert {clip.speaker for clip in choosing["held-out"]} == {"ben"}

@@ -108,7 +108,8 @@ def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip]
         val = [dealt[place] for place in sorted(order[config.fold :: config.folds].tolist())]
     chosen = {id(clip) for clip in val}
     training = less_of([clip for clip in usable if id(clip) not in chosen], config)
-    return training, {"val": val, "held-out": [clip for clip in strangers if clip.crops_path]}
+    lips_alone = not config.batch_pixels  # then points are enough to be read
+    return training, {"val": val, "held-out": [clip for clip in strangers if clip.crops_path or lips_alone]}
 
 
 def less_of(clips: list[Clip], config: TrainConfig) -> list[Clip]:
