@@ -158,7 +158,7 @@ def test_heads_divide_the_width_or_a_width_is_offered_that_they_divide(width: in
         ({"batch_pixels": 0, "batch_points": 0}, "batch_pixels=0 and batch_points=0"),
         ({"drop_pixels": 0.6, "drop_points": 0.5}, "drop_pixels=0.6 and drop_points=0.5"),
         ({"task": "words", "consistency": 0.2}, "consistency=0.2 is for task='sentences', .* not for 'words'"),
-        ({"task": "letters"}, "task='letters'.*'sentences', 'words' or 'phrases'"),
+        ({"task": "letters"}, "task='letters'.*'sentences', 'words', 'phrases' or 'frames'"),
         ({"preset": "huge"}, "preset='huge'.*'tiny', 'small', 'base' or 'large'"),
         ({"learning_rate": math.inf}, "learning_rate=inf"),
         ({"threads": 0}, "threads=0"),
