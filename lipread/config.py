@@ -276,6 +276,11 @@ class TrainConfig(Config):
         return self
 
     @property
+    def classifies(self) -> bool:
+        """Whether parts of clips are told apart as classes."""
+        return self.task in ("words", "phrases")
+
+    @property
     def network_config(self) -> NetworkConfig:
         """The network that is trained."""
         return self.network or PRESETS[self.preset]

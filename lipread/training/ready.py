@@ -46,7 +46,7 @@ def make_ready(config: TrainConfig) -> Ready:
         torch.set_num_threads(config.threads)
     network = config.network_config
     clips = [clip for folder in config.data for clip in load_clips(folder)]
-    if config.task in ("words", "phrases"):
+    if config.classifies:
         clips = with_classes(clips, config)
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
         raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
@@ -81,7 +81,7 @@ def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
 def choose_classes(config: TrainConfig, clips: list[Clip]) -> tuple[str, ...]:
     """What is told apart: the classes of `config.init` where all of the training's are among them, or these; () where
     nothing is classified."""
-    if config.task not in ("words", "phrases"):
+    if not config.classifies:
         return ()
     labels = {cut.label for cut in cuts_of_all(clips, config)}
     known = load_checkpoint(config.init).classes if config.init else ()

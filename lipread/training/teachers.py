@@ -6,6 +6,7 @@ Source: Yao et al. 2024, arXiv:2410.05101 (consistency of CTC between two views)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -95,9 +96,7 @@ def consistency_loss(log_probs: Tensor, lengths: Tensor, twin: Tensor) -> Tensor
         twin: row of the other view, (B,); the clip's own row gives 0.
     Returns: Kullback-Leibler divergence, summed over frames, (B,).
     """
-    target = log_probs.detach()[twin]
-    divergence = (target.exp() * (target - log_probs)).sum(-1)  # (B, T)
-    return (divergence * valid_frames(lengths, log_probs.shape[1])).sum(1)
+    return _divergence(log_probs.detach()[twin], log_probs, lengths)
 
 
 def taught_loss(log_probs: Tensor, lengths: Tensor, taught: Sequence[Tensor]) -> Tensor:
@@ -109,8 +108,13 @@ def taught_loss(log_probs: Tensor, lengths: Tensor, taught: Sequence[Tensor]) ->
         taught: log-probabilities of each teacher, (B, T, V).
     Returns: Kullback-Leibler divergence, summed over frames, (B,).
     """
-    target = torch.stack(list(taught)).exp().mean(0)
-    divergence = (target * (target.clamp_min(1e-20).log() - log_probs)).sum(-1)  # (B, T)
+    mean = torch.logsumexp(torch.stack(list(taught)), 0) - math.log(len(taught))
+    return _divergence(mean, log_probs, lengths)
+
+
+def _divergence(target: Tensor, log_probs: Tensor, lengths: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of log-probabilities (B, T, V) from those aimed at, summed over real frames, (B,)."""
+    divergence = (target.exp() * (target - log_probs)).sum(-1)  # (B, T)
     return (divergence * valid_frames(lengths, log_probs.shape[1])).sum(1)
 
 

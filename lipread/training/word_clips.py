@@ -35,7 +35,7 @@ def cuts_of(clip: Clip, config: TrainConfig) -> list[Cut]:
     A word comes with as many real frames before it as after it, up to `word_frames` in all: it is in the middle, and
     nothing else says which of the words in sight is meant. A clip whose only word has no times is taken whole.
     """
-    if config.task in ("sentences", "frames"):
+    if not config.classifies:
         return []
     if config.task == "phrases" or not clip.words:
         one = bool(clip.text) and (config.task == "phrases" or " " not in clip.text)
