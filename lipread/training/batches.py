@@ -87,6 +87,12 @@ class Batch:
         }
         return replace(self, **changed, raw=self.raw and self.raw.each(change))
 
+    @property
+    def streams(self) -> dict[str, Any]:
+        """The arguments of a network that reads it."""
+        names = ("crops", "points", "lengths", "sound", "use_pixels", "use_points", "use_sound")
+        return {name: getattr(self, name) for name in names}
+
     def shown(self, side_px: int) -> Batch:
         """The same with the changes of its pixels done, on the device where it is."""
         if self.raw is None:

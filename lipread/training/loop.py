@@ -216,10 +216,7 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             if hidden_frames:
                 hidden = spans(batch.lengths, batch.points.shape[1], config.hidden_share)
                 clusters, batch = hidden_frames.targets(batch, hidden), hide(batch, hidden)
-            states = network.encode(
-                batch.crops, batch.points, batch.lengths, batch.sound,
-                use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
-            )
+            states = network.encode(**batch.streams)
             if hidden_frames:
                 losses = hidden_frames(states[-1], clusters)
             elif state.classes:
@@ -252,13 +249,7 @@ def _text_losses(state: State, states: list[Tensor], batch: Batch, config: Train
         losses = losses + config.consistency * agree / batch.target_lengths.clamp_min(1)
     if state.teachers:
         with torch.no_grad():
-            taught = [
-                teacher(
-                    batch.crops, batch.points, batch.lengths, batch.sound,
-                    use_pixels=batch.use_pixels, use_points=batch.use_points, use_sound=batch.use_sound,
-                )[0]
-                for teacher in state.teachers
-            ]
+            taught = [teacher(**batch.streams)[0] for teacher in state.teachers]
         apart = taught_loss(log_probs, batch.lengths, taught)
         losses = losses + config.teacher_loss * apart / batch.target_lengths.clamp_min(1)
     return losses
