@@ -194,7 +194,7 @@ class TrainConfig(Config):
     # without words, to start from with `init`: tell what the lips do in frames that are hidden
     task: Literal["sentences", "words", "phrases", "frames"] = "sentences"
     word_frames: int = Field(29, ge=1)  # most frames of a word's clip, the word in their middle (LRW has 29)
-    clusters: int = Field(100, ge=2)  # of lip shapes and motions, for the task `frames`
+    clusters: int = Field(100, ge=2, le=10_000)  # of lip shapes and motions, for the task `frames`
     hidden_share: float = Field(0.3, gt=0, lt=1)  # ... and the share of frames that are hidden
     out: Path = Path("runs/lipread")
     preset: Literal["tiny", "small", "base", "large"] = "small"
