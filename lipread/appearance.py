@@ -45,8 +45,9 @@ def likeness(one: Array, other: Array) -> float:
 
 def thumbnail(image: Array) -> Array:
     """RGB uint8 (H, W, 3) -> a small grey picture, float."""
-    small = cv2.resize(image[::4, ::4] if min(image.shape[:2]) > 4 * THUMBNAIL_PX[0] else image, THUMBNAIL_PX)
-    return np.asarray(small.mean(axis=2))
+    width, height = THUMBNAIL_PX
+    dots = cv2.resize(image, (4 * width, 4 * height), interpolation=cv2.INTER_NEAREST)  # the whole picture costs more
+    return np.asarray(cv2.resize(dots, THUMBNAIL_PX).mean(axis=2))
 
 
 def is_cut(before: Array, after: Array) -> bool:

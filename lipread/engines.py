@@ -79,7 +79,7 @@ class Preparation:
     Attributes:
         model, device, search: as `load_model`.
         recipe: what is made of every video.
-        threads: for each worker's network and picture work, so that all of them together have one per core.
+        threads: for each worker's network, decoder and picture work, so that all of them together have one per core.
         timeout_s: how long one video may take; None: as `time_limit_s` says; 0: as long as it likes.
     """
 
@@ -96,10 +96,11 @@ class Preparation:
             import cv2
             import torch
 
+            from lipread import video
             from lipread.pipeline import load_model
 
-            torch.set_num_threads(self.threads)
-            cv2.setNumThreads(self.threads)
+            for use_threads in (torch.set_num_threads, cv2.setNumThreads, video.use_threads):
+                use_threads(self.threads)
             reader = load_model(self.model, self.device, **self.search)
         return functools.partial(_read, reader, self.recipe, self.timeout_s)
 

@@ -44,6 +44,17 @@ MAX_TICK_SLACK_S = Fraction(1, 2000)  # containers that count milliseconds are o
 JITTER_SLACK_S = STEP_S / 4  # a stream that states 25 fps keeps its pictures although their times tremble
 THREADED_PX = 1280 * 720  # from this size on threads pay; below, they cost start-up and latency
 
+_threads = 0  # that large pictures are decoded with; 0: as many as there are cores
+
+
+def use_threads(count: int) -> None:
+    """Decode large pictures with so many threads from now on, in this process; 0: as many as there are cores.
+
+    Where every core has a process of its own, one thread each costs a twentieth less (docs/speed.md).
+    """
+    global _threads
+    _threads = count
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -106,7 +117,9 @@ class VideoStream:
         try:
             self._stream = picture_stream(self._container, self._name)
             large = self._stream.width * self._stream.height >= THREADED_PX
-            self._stream.thread_type = "AUTO" if large else "NONE"
+            self._stream.thread_type = "AUTO" if large and _threads != 1 else "NONE"
+            if large:
+                self._stream.codec_context.thread_count = _threads
             self._source = deinterlaced(decoded_pictures(self._container, self._stream, self.warnings))
             first = next(self._source, None)
             if first is None:

@@ -70,14 +70,25 @@ def test_sizes(tmp_path: Path, size: tuple[int, int], aspect: Fraction | None, d
     assert colour_names(image) == ["red", "green", "blue", "white"]
 
 
-def test_large_pictures_are_reduced_by_area(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pix_fmt", ["bgr0", "yuv420p", "yuv444p10le"])
+def test_large_pictures_are_reduced_by_area(tmp_path: Path, pix_fmt: str) -> None:
     fine = np.zeros((256, 256, 3), np.uint8)
     fine[:, ::2] = 255  # stripes of one pixel must become grey, not vanish
-    path = write_video(tmp_path / "a.mkv", [fine], codec="ffv1", pix_fmt="bgr0")
+    path = write_video(tmp_path / "a.mkv", [fine], codec="ffv1", pix_fmt=pix_fmt)
     with read_frames(path, max_side_px=128) as stream:
         image = next(stream).image
     assert image.shape == (128, 128, 3)
-    assert np.abs(image.astype(int) - 127).max() <= 2
+    assert np.abs(image.astype(int) - 127).max() <= 3
+
+
+@pytest.mark.parametrize("pix_fmt", ["bgr0", "yuv420p", "yuv420p10le", "yuv422p"])
+def test_colours_stay_when_pictures_are_reduced(tmp_path: Path, pix_fmt: str) -> None:
+    colour = np.array((200, 60, 90), np.uint8)
+    path = write_video(tmp_path / "a.mkv", [np.full((150, 200, 3), colour)], codec="ffv1", pix_fmt=pix_fmt)
+    with read_frames(path, max_side_px=131) as stream:
+        image = next(stream).image
+    assert image.shape == (98, 131, 3)
+    assert np.abs(image.astype(int) - colour).max() <= 4  # levels: light and colour are rounded, twice
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from lipread.errors import ConfigError, VideoError
 from lipread.values import FRAME_RATE_HZ, Array
-from lipread.video import probe, read_frames
+from lipread.video import probe, read_frames, use_threads
 from media import (
     number_in,
     numbered,
@@ -313,3 +313,14 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         late = resident_bytes()
     assert count == 800  # as a list, 650 more pictures would take 150 MB
     assert late - early < 15e6
+
+
+def test_the_number_of_threads_changes_no_picture(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [numbered(index, 1280, 720) for index in range(30)])
+    pictures = {}
+    for threads in (1, 3, 0):
+        use_threads(threads)  # ends with what it is at first
+        with read_frames(path) as stream:
+            pictures[threads] = np.stack([frame.image for frame in stream])
+    assert [number_in(image) for image in pictures[0]] == list(range(30))
+    assert all((pictures[threads] == pictures[0]).all() for threads in (1, 3))
