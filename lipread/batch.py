@@ -255,7 +255,7 @@ def read_one(
     heard: Callable[[Segment], None] | None = None,
 ) -> Outcome:
     """Read one video and write its files; whatever goes wrong is the outcome. `heard` as `LipReader.transcribe`."""
-    began_s, device = time.monotonic(), str(next(reader.network.parameters()).device)
+    began_s, device = time.monotonic(), reader.device
     try:
         recipe.require_inside(job.name)
         with (

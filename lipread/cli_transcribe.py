@@ -214,7 +214,7 @@ def _settings(model: str, recipe: Recipe, search: dict[str, Any]) -> dict[str, A
 @contextlib.contextmanager
 def _engine(asked: _Asked, recipe: Recipe, videos: int | None) -> Iterator[Engine]:
     """What reads so many videos; None: any number may come."""
-    from lipread.engines import HereEngine, Preparation, WorkerEngine, sensible_workers, usable_cores
+    from lipread.engines import HereEngine, Preparation, WorkerEngine, sensible_workers, shared, usable_cores
 
     options = asked.search.model_dump(exclude_unset=True)
     if asked.on_cluster:
@@ -229,7 +229,7 @@ def _engine(asked: _Asked, recipe: Recipe, videos: int | None) -> Iterator[Engin
         return
     threads = max(1, usable_cores() // workers)
     preparation = Preparation(asked.model, asked.device, recipe, options, threads, asked.timeout_s)
-    with WorkerEngine(preparation, workers) as engine:
+    with shared(preparation, workers) as together, WorkerEngine(together, workers) as engine:
         yield engine
 
 

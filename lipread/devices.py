@@ -33,6 +33,17 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_C_INT)) and bool(mallopt(TRIM_THRESHOLD, LARGEST_C_INT))
 
 
+def may_be_accelerated(name: str) -> bool:
+    """Whether `choose_device` may find more than the processor; told without loading torch, which takes seconds."""
+    if name != "auto" or sys.platform == "darwin":
+        return name != "cpu"
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:  # there is no driver
+        return False
+    return True
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` is CUDA, then MPS, then the processor.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lipread.batch import Outcome, Recipe, Tell, failure, read_one
+from lipread.devices import choose_device, may_be_accelerated
 from lipread.errors import VideoError, missing_libraries_named
 from lipread.inputs import Job
 from lipread.remote import is_url, state_of
@@ -19,6 +21,7 @@ from lipread.workers import Tell as Send
 
 if TYPE_CHECKING:
     from lipread.pipeline import LipReader
+    from lipread.shared_network import Address
 
 BASE_LIMIT_S = 120.0  # for any video, however short
 LIMIT_PER_S = 10.0  # of video; a usual machine takes 0.2 s, with all its cores busy 1 s
@@ -78,6 +81,7 @@ class Preparation:
 
     Attributes:
         model, device, search: as `load_model`.
+        networks: of a `NetworkServer` that has this model on this device; None: each worker has its own.
         recipe: what is made of every video.
         threads: for each worker's network, decoder and picture work, so that all of them together have one per core.
         timeout_s: how long one video may take; None: as `time_limit_s` says; 0: as long as it likes.
@@ -89,6 +93,7 @@ class Preparation:
     search: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     timeout_s: float | None = None
+    networks: Address | None = None
 
     def __call__(self) -> functools.partial[Outcome]:
         """Load everything and give the function that reads one video."""
@@ -101,8 +106,35 @@ class Preparation:
 
             for use_threads in (torch.set_num_threads, cv2.setNumThreads, video.use_threads):
                 use_threads(self.threads)
-            reader = load_model(self.model, self.device, **self.search)
+            reader = load_model(self.model, "cpu" if self.networks else self.device, **self.search)
+            if self.networks:
+                from lipread.shared_network import networks_away
+
+                reader.ask(networks_away(self.networks, (reader.network, reader.listener)), device=self.device)
         return functools.partial(_read, reader, self.recipe, self.timeout_s)
+
+
+@contextlib.contextmanager
+def shared(preparation: Preparation, workers: int) -> Iterator[Preparation]:
+    """The same for workers that share their networks, where these run on a GPU; on processor cores each has its own.
+
+    Raises: what loading the model raises.
+    """
+    if workers < 2 or not may_be_accelerated(preparation.device):
+        yield preparation
+        return
+    with missing_libraries_named():
+        from lipread.checkpoint import load_with_partner
+        from lipread.pipeline import checkpoint_path, reading_networks
+        from lipread.shared_network import NetworkServer
+
+        device = choose_device(preparation.device)
+        if device.type == "cpu":
+            yield preparation
+            return
+        networks = reading_networks(load_with_partner(checkpoint_path(preparation.model), device))
+    with NetworkServer(networks) as server:
+        yield replace(preparation, device=str(device), networks=server.address)
 
 
 def _read(reader: LipReader, recipe: Recipe, timeout_s: float | None, job: Job, send: Send) -> Outcome:

@@ -164,7 +164,7 @@ def states_of(
 
     from lipread.mouth import centre_crop
 
-    device, side_px = network.cls.device, network.config.frontend.crop_side_px
+    device, side_px = network.device, network.config.frontend.crop_side_px
     stream = None if sound is None else SoundStream([sound])
     if track is not None:
         count = len(track.present)

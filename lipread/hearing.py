@@ -245,7 +245,7 @@ class Ears:
         import torch
 
         heard = sound.heard
-        lengths = torch.tensor([len(heard)], device=next(self.network.parameters()).device)
+        lengths = torch.tensor([len(heard)], device=self.network.device)
         seen = self.network.encode_streams(lips, lengths, len(heard))[SYNC_LAYER][0, 1:]
         said, surely = sound.said()
         if surely < LEAST_SURE:
@@ -273,7 +273,7 @@ class WhoIsHeard:
         """As `Agreement`: the cosine at the offset that fits best, over a second to each side, (T,)."""
         import torch
 
-        frames, device = len(next(iter(tracks.values())).points), next(self.network.parameters()).device
+        frames, device = len(next(iter(tracks.values())).points), self.network.device
         sound = HeardSound(self.network, self.sound.frames(first, first + frames))
         if frames > self.network.max_frames or sound.too_little:
             return {}
@@ -353,7 +353,7 @@ class HeardSound:
         import torch
 
         frames = self._end - self._first
-        lengths = torch.tensor([frames], device=next(self._network.parameters()).device)
+        lengths = torch.tensor([frames], device=self._network.device)
         states = self._network.encode_streams(self._features, lengths, frames)
         said = states[SYNC_LAYER][0, 1:]
         around = (0, 0, self._first, len(self.heard) - self._end)
@@ -364,7 +364,7 @@ class HeardSound:
         """Of all frames from the first to the last in which anything is recorded."""
         import torch
 
-        device = next(self._network.parameters()).device
+        device = self._network.device
         samples = self._sound[self._first * SAMPLES_PER_FRAME : self._end * SAMPLES_PER_FRAME]
         lengths = torch.tensor([self._end - self._first], device=device)
         return self._network.front_ends(None, None, lengths, torch.from_numpy(samples)[None].to(device))

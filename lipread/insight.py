@@ -113,7 +113,7 @@ def look(
     if not frames:
         return insight
     network = reader.checkpoint.network
-    device = next(network.parameters()).device
+    device = network.device
     crops = np.ascontiguousarray(centre_crop(part.crops, network.config.frontend.crop_side_px))
     goal_frames = word_symbols(words, reader.alphabet, part.start_s, frames)
     traces = trace(

@@ -36,7 +36,7 @@ class PieceReader:
 
     def __init__(self, network: LipNetwork, symbols: int, listener: LipNetwork | None = None) -> None:
         self._network, self._symbols, self._listener = network, symbols, listener or network
-        self._device = next(network.parameters()).device
+        self._device = network.device
         self.at_once = AT_ONCE.get(self._device.type, AT_ONCE_ELSEWHERE)
 
     def log_probs(self, pieces: list[Piece]) -> list[Array]:

@@ -44,8 +44,8 @@ from lipread.watch import Watched as Watched
 from lipread.watch import watch_mouth as watch_mouth
 
 if TYPE_CHECKING:
-
     from lipread.checkpoint import Checkpoint
+    from lipread.model.network import LipNetwork
 
 DEFAULT_MODEL = "small"
 WEIGHTS_SUFFIX = ".safetensors"
@@ -61,16 +61,21 @@ class LipReader:
     """
 
     def __init__(self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = MAX_FACES) -> None:
-        from lipread.model.fold import fold_batchnorm
-
-        self.checkpoint = checkpoint
-        self.network = fold_batchnorm(checkpoint.network)  # what reads lips alone,
-        heard = checkpoint.with_sound
-        self.listener = fold_batchnorm(heard.network) if heard else self.network  # ... and with sound, or sound alone
-        self.alphabet = checkpoint.alphabet
+        self.checkpoint, self.alphabet = checkpoint, checkpoint.alphabet
         self.search = search or Search(checkpoint.alphabet)
-        self._pieces = PieceReader(self.network, self.alphabet.size, self.listener)
         self.max_faces = max_faces
+        self.ask(reading_networks(checkpoint))
+
+    def ask(self, networks: tuple[LipNetwork, LipNetwork], *, device: str | None = None) -> None:
+        """Read with these networks from now on: what reads lips alone, and with sound or sound alone.
+
+        Args:
+            networks: the checkpoint's, as `reading_networks` gives them, or what stands for them in another process.
+            device: where they run, to be told to people; None: where they are.
+        """
+        self.network, self.listener = networks
+        self.device = device or str(self.network.device)
+        self._pieces = PieceReader(self.network, self.alphabet.size, self.listener)
 
     def transcribe(
         self,
@@ -282,6 +287,14 @@ class LipReader:
             sound_late_s=None if said.sync is None else said.sync.offset_frames / FRAME_RATE_HZ,
             stage_s=dict(clock.seconds),
         )
+
+
+def reading_networks(checkpoint: Checkpoint) -> tuple[LipNetwork, LipNetwork]:
+    """What reads lips alone, and what reads with sound or sound alone, BatchNorm folded."""
+    from lipread.model.fold import fold_batchnorm
+
+    lips, heard = fold_batchnorm(checkpoint.network), checkpoint.with_sound
+    return lips, fold_batchnorm(heard.network) if heard else lips
 
 
 def load_model(

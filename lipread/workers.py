@@ -257,7 +257,7 @@ def _serve(pipe: Connection, prepare: Callable[[], Callable[[Any, Tell], Any]]) 
     try:
         work = prepare()
     except Exception as error:
-        pipe.send(("error", _sendable(error)))
+        pipe.send(("error", sendable(error)))
         return
     with contextlib.suppress(EOFError, OSError):  # the parent has no more jobs, or is gone
         pipe.send(("ready", None))
@@ -266,7 +266,7 @@ def _serve(pipe: Connection, prepare: Callable[[], Callable[[Any, Tell], Any]]) 
             try:
                 answer = ("result", work(job, lambda message: pipe.send(("told", message))))
             except Exception as error:
-                answer = ("error", _sendable(error))
+                answer = ("error", sendable(error))
             pipe.send(answer)
 
 
@@ -285,7 +285,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
+    """An error that another process can be sent: the same, or one that says the same."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -56,6 +56,11 @@ class LipNetwork(nn.Module):
         return "sound" in self.config.streams
 
     @property
+    def device(self) -> torch.device:
+        """Where its inputs must be."""
+        return self.cls.device
+
+    @property
     def max_frames(self) -> int:
         """Longest clip, frames: positions less [CLS]."""
         return self.config.encoder.max_position_embeddings - 1
