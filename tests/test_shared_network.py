@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lipread import shared_network
+from lipread import engines, shared_network
 from lipread.batch import Done, Failure, Outcome, Recipe
 from lipread.checkpoint import load_with_partner
 from lipread.devices import may_be_accelerated
@@ -196,6 +196,22 @@ def test_processor_cores_have_networks_of_their_own(tmp_path: Path) -> None:
     for workers in (1, 2):
         with shared(preparation, workers) as same:
             assert same is preparation
+
+
+def test_on_an_accelerator_workers_ask_the_networks_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none here: the processor stands for it."""
+    monkeypatch.setattr(engines, "choose_device", torch.device)
+    monkeypatch.setattr("lipread.checkpoint.load_with_partner", lambda path, _: load_with_partner(path, "cpu"))
+    preparation = Preparation("small", "cuda:1", Recipe(tmp_path))
+    with shared(preparation, 1) as alone:
+        assert alone is preparation  # a single worker may have the GPU
+    with shared(preparation, 2) as together:
+        assert (together.device, together.model) == ("cuda:1", "small")
+        assert together.networks is not None
+        own = reading_networks(load_with_partner(checkpoint_path("small"), "cpu"))
+        for network, away in zip(own, networks_away(together.networks, own), strict=True):
+            found, expected = (asked(each, 1, 6, "p", 0)[0] for each in (away, network))
+            torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_an_accelerator_is_looked_for_only_where_one_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
