@@ -25,7 +25,16 @@ from lipread.cli_measure import (
     compare_command,
     evaluate_command,
 )
-from lipread.cli_options import Device, Model, Speaker, load_reader, parse_speaker, with_search
+from lipread.cli_options import (
+    Device,
+    ModalityOption,
+    Model,
+    Speaker,
+    load_reader,
+    parse_modality,
+    parse_speaker,
+    with_search,
+)
 from lipread.cli_prepare import prepare_app
 from lipread.cli_sound import noise_command, sync_command
 from lipread.cli_transcribe import transcribe_command
@@ -107,13 +116,16 @@ def demo(
     text: Annotated[str | None, typer.Option(help="What the drawn head says; else a sentence of the seed.")] = None,
     model: Model = "small",
     device: Device = "auto",
+    modality: ModalityOption = "auto",
     *,
     search: SearchConfig,
 ) -> None:
-    """Draw a talking head that no training saw (or take a video), read its lips, and show the words."""
+    """Draw a talking head that no training saw (or take a video), read its lips, and its voice if it has one (a drawn
+    head has where eSpeak NG is installed), and show the words."""
     from lipread.demo import run_demo
 
-    run_demo(video or named, output_dir, seed=seed, text=text, reader=load_reader(model, device, search))
+    way, reader = parse_modality(modality), load_reader(model, device, search)
+    run_demo(video or named, output_dir, seed=seed, text=text, reader=reader, modality=way)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

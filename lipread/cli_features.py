@@ -19,7 +19,7 @@ def features_command(
     videos: Annotated[list[str], typer.Argument(help="Videos, folders that are searched in depth, quoted patterns.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where to write.")] = Path("."),
     layer: Annotated[
-        int | None, typer.Option(help="0: the embeddings; 1, 2 ..: after that layer. [default: the last]")
+        int | None, typer.Option(help="0: the embeddings; 1, 2 ..: after that layer. (default: the last)")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="States as float16, half the size.")] = False,
     model: Model = "small",

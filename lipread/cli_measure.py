@@ -163,7 +163,7 @@ def adapt_command(
     videos: Annotated[list[Path], typer.Argument(help="Videos of one person, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, a .safetensors file.")],
     steps: Annotated[
-        int, typer.Option(min=0, help="Also make the readings surer in so many steps; helps rarely, see its card.")
+        int, typer.Option(min=0, help="Also make the readings surer in so many steps; helps rarely (docs/accuracy.md).")
     ] = 0,
     speaker: Speaker = "auto",
     model: Model = "small",

@@ -46,7 +46,7 @@ class ReadConfig(SearchConfig):
 
 SEARCH_OPTIONS: dict[str, Any] = {  # fields of ReadConfig; what is not given keeps its default there
     "decoder": Annotated[
-        str | None, typer.Option(help="greedy, beam or grammar. [default: greedy; beam where --lm is given]")
+        str | None, typer.Option(help="greedy, beam or grammar. (default: greedy; beam where --lm is given)")
     ],
     "grammar": Annotated[
         str | None, typer.Option(help="Closed grammar, bundled name (grid) or file; implies --decoder grammar.")
@@ -57,18 +57,18 @@ SEARCH_OPTIONS: dict[str, Any] = {  # fields of ReadConfig; what is not given ke
         typer.Option(help="Language model: bundled name, ARPA file, or folder of a BERT or Hugging Face model."),
     ],
     "lm_weight": Annotated[
-        float | None, typer.Option(help="Weight of the language model. [default: what was tuned for it]")
+        float | None, typer.Option(help="Weight of the language model. (default: what was tuned for it)")
     ],
     "word_score": Annotated[
-        float | None, typer.Option(help="Added to the score per word. [default: what was tuned for the language model]")
+        float | None, typer.Option(help="Added to the score per word. (default: what was tuned for the language model)")
     ],
     "next_weight": Annotated[
-        float | None, typer.Option(help="Weight of a BERT's score that a sentence follows the one before. [default: 0]")
+        float | None, typer.Option(help="Weight of a BERT's score that a sentence follows the one before. (default: 0)")
     ],
-    "beam_size": Annotated[int | None, typer.Option(help="Hypotheses kept in the beam. [default: 50]")],
-    "nbest": Annotated[int | None, typer.Option(help="Candidates that beam or grammar keep. [default: 10]")],
+    "beam_size": Annotated[int | None, typer.Option(help="Hypotheses kept in the beam. (default: 50)")],
+    "nbest": Annotated[int | None, typer.Option(help="Candidates that beam or grammar keep. (default: 10)")],
     "max_faces": Annotated[
-        int | None, typer.Option(min=1, help=f"Faces that are followed at once, at most. [default: {MAX_FACES}]")
+        int | None, typer.Option(min=1, help=f"Faces that are followed at once, at most. (default: {MAX_FACES})")
     ],
 }
 

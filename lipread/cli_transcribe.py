@@ -62,13 +62,13 @@ def transcribe_command(
         bool | None,
         typer.Option(
             "--skip-existing/--no-skip-existing",
-            help="Leave out videos whose files are all there, whoever made them; or read everything again. [default: "
-            "leave out what lipread-run.jsonl in the output folder says was made from this very video, model, options]",
+            help="Leave out videos whose files are all there, whoever made them; or read everything again. (default: "
+            "leave out what lipread-run.jsonl in the output folder says was made from this very video, model, options)",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that read side by side; 0: this one. [default: the cores, or the videos]"),
+        typer.Option(min=0, help="Processes that read side by side; 0: this one. (default: the cores, or the videos)"),
     ] = None,
     engine: Annotated[
         str,
@@ -77,7 +77,7 @@ def transcribe_command(
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Seconds that one video may take; 0: no limit. [default: 120, and 10 per second of video]"
+            min=0, help="Seconds that one video may take; 0: no limit. (default: 120, and 10 per second of video)"
         ),
     ] = None,
     watch: Annotated[
@@ -89,7 +89,7 @@ def transcribe_command(
         typer.Option(
             "--live/--no-live",
             help="Print what is said as it is read, and append it to NAME.live in the output folder (no URL), which "
-            "goes away when NAME's files are there. [default: only print, of one, on a terminal]",
+            "goes away when NAME's files are there. (default: only print, of one, on a terminal)",
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show words with times and confidence.")] = False,

@@ -14,11 +14,14 @@ from lipread.outputs import write_outputs
 from lipread.terminal import out, show_transcript, word_table
 
 if TYPE_CHECKING:
+    from lipread.hearing import Modality
     from lipread.pipeline import LipReader
+    from lipread.values import Transcript
 
 
 def run_demo(
-    video: Path | None, folder: Path, *, seed: int = 0, text: str | None = None, reader: LipReader
+    video: Path | None, folder: Path, *, seed: int = 0, text: str | None = None, reader: LipReader,
+    modality: Modality = "auto",
 ) -> None:
     """Read a video, show its words with their times, and write subtitles and a captioned film.
 
@@ -27,6 +30,7 @@ def run_demo(
         folder: where to write.
         seed, text: which reserved head to draw and what it says; None takes a sentence of the seed.
         reader: does the reading.
+        modality: what from, as `LipReader.transcribe`.
     Raises: VideoError, NoFaceError, OutputError, DataError: as reading, drawing and writing.
     """
     said = None
@@ -37,7 +41,7 @@ def run_demo(
         video = inside(folder, f"talking-head-{seed}.mp4")
         out.print(f"drawing talking head {seed} ...")
         draw_video(video, said, seed)
-    transcript = reader.transcribe(video)
+    transcript = reader.transcribe(video, modality=modality)
     written = write_outputs(transcript, folder, video.stem)
     film = inside(folder, video.stem + CAPTIONED_SUFFIX)
     write_captioned_video(video, transcript, film)
@@ -46,10 +50,17 @@ def run_demo(
         out.print(word_table(transcript))
     if said is not None:
         rate = score([said], [transcript.text]).wer
-        out.print(f"read:          {transcript.text}", markup=False)
+        out.print(f"read:          {transcript.text}   ({read_from(transcript)})", markup=False)
         out.print(f"really said:   {said}   ({100 * rate:.0f} % word errors)", markup=False)
         out.print(f"drawn video:   {video.resolve()}", markup=False)
     out.print(f"with captions: {film.resolve()}", markup=False)
     out.print(f"subtitles:     {next(path for path in written if path.suffix == '.srt').resolve()}", markup=False)
     if transcript.face_share == 0.0 and not transcript.text:
         raise NoFaceError(f"{video}: {transcript.reason}; use a video that shows a face")
+
+
+def read_from(transcript: Transcript) -> str:
+    """What its words come from, in words."""
+    names = {"video": "from the lips alone", "audio": "from the sound alone", "both": "from lips and sound"}
+    used = dict.fromkeys(segment.modality for segment in transcript.segments)
+    return ", ".join(names[each] for each in used) or "nothing"

@@ -138,3 +138,9 @@ def test_crop_and_evaluate_on_a_real_clip(
     assert "WER %" in printed
     assert "real-time factor" in printed
     assert json.loads(report.read_text())["score"]["words"] == 12
+
+
+def test_help_shows_the_defaults_that_are_said_in_words() -> None:
+    shown = " ".join(run("transcribe", "--help").stdout.replace("│", " ").split())
+    for default in ("greedy; beam where --lm is given", "120, and 10 per second of video", "the cores, or the videos"):
+        assert f"(default: {default})" in shown

@@ -40,12 +40,11 @@ ENGLISH = Alphabet.english()
 class LookAndTell(nn.Module):
     """Says the symbol whose number is the grey level (modulo V) of a frame's crop; notes what it was given."""
 
-    hears = False
+    hears, device = False, torch.device("cpu")
 
     def __init__(self, symbols: int = ENGLISH.size) -> None:
         super().__init__()
         self.symbols = symbols
-        self.anchor = nn.Parameter(torch.zeros(1))
         self.config = SimpleNamespace(frontend=SimpleNamespace(crop_side_px=88))
         self.shapes: list[tuple[int, ...]] = []
 

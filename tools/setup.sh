@@ -40,7 +40,7 @@ pip_install() {
     if "$@" >>"$log" 2>&1; then return; fi
     again="then run the same command again (it goes on where it stopped)"
     if grep -q "No space left on device" "$log"; then
-        give_up "The disk is full: the set-up needs about 6 GB in $PWD/$venv and 4 GB in pip's cache; free some, $again."
+        give_up "The disk is full: the set-up needs about 7 GB in $PWD/$venv and 4 GB in pip's cache; free some, $again."
     elif grep -Eq "NewConnectionError|ConnectTimeout|ReadTimeout|NameResolutionError|Connection (refused|broken|reset)|\
 ProxyError|Max retries exceeded|Network is unreachable|requirement (setuptools|pip)[^(]*\\(from versions: none" "$log"; then
         give_up "pip cannot reach the package index: connect this machine to the network or set PIP_INDEX_URL to an index \
@@ -51,7 +51,7 @@ that it reaches, $again; details are in $log."
 
 make_venv() { # needs ensurepip (Debian's python3-venv) or, without it, a pip of the interpreter's own
     interpreter=$(find_interpreter)
-    echo "Setting up $venv with $("$interpreter" --version): about 5.5 GB and a few minutes, once; details are in $log."
+    echo "Setting up $venv with $("$interpreter" --version): about 7 GB and a few minutes, once; details are in $log."
     rm -rf "$venv/bin" "$venv/lib" "$venv/lib64" "$venv/pyvenv.cfg"
     if "$interpreter" -c 'import ensurepip, venv' >/dev/null 2>&1; then
         "$interpreter" -m venv "$venv" >>"$log" 2>&1 ||
@@ -91,7 +91,7 @@ fi
 rm -f "$ready"
 : >"$log"
 if fits "$python" && "$python" -m pip --version >/dev/null 2>&1; then
-    echo "Completing $venv: up to 5.5 GB and a few minutes, once; details are in $log."
+    echo "Completing $venv: up to 7 GB and a few minutes, once; details are in $log."
 else
     make_venv
 fi

@@ -44,7 +44,8 @@ def measure(reader: LipReader, clips: list[EvalClip], _: argparse.Namespace) -> 
     print(f"{len(clips)} clips, {len(SHIFTS)} shifts of {min(SHIFTS)} to {max(SHIFTS)} frames:")
     print(f"offset right within a frame: {np.mean(near):.1%}")
     print(f"fit of its own sound: {spread(own)}; {np.mean(np.array(own) >= LEAST_FIT):.1%} at {LEAST_FIT} or more")
-    print(f"fit of another's:     {spread(foreign)}; {np.mean(np.array(foreign) < LEAST_FIT):.1%} below that")
+    if foreign:  # of two clips or more
+        print(f"fit of another's:     {spread(foreign)}; {np.mean(np.array(foreign) < LEAST_FIT):.1%} below that")
 
 
 def offset_of(reader: LipReader, track: MouthTrack, sound: Array) -> tuple[int, float]:
