@@ -155,6 +155,8 @@ class BatchReport:
         elif isinstance(outcome, Failure):
             self.failures.append(outcome)
         else:
+            if self.failures:  # a file that grows, or changes, may be read well the next time
+                self.failures = [each for each in self.failures if each.source != str(job.source)]
             self.done += bool(outcome.transcript.text)
             self.empty += not outcome.transcript.text
             self.video_s += outcome.transcript.duration_s

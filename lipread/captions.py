@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.container import first_picture_s, open_container, sound_stream, written_film
+from lipread.container import first_picture_s, moment_of, open_container, sound_stream, written_film
 from lipread.errors import NoPictureError, OutputError
 from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
@@ -29,7 +29,8 @@ HOLD_S = 0.5  # a caption stays for so long after its last word
 WORD_RGB, CURRENT_RGB = (255, 255, 255), (255, 214, 64)
 BLACK_HEIGHT_PX = 360
 BOX_SHADE = 0.35  # how much of the picture shows through behind the text
-SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+SOUND_IN_MP4 = frozenset({"aac", "ac3", "eac3", "alac", "opus", "flac"})
+AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)
 
 
 def write_captioned_video(source: PathLike, transcript: Transcript, out: PathLike) -> None:
@@ -101,7 +102,8 @@ def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
         target = film.add_stream_from_template(stream)
         made = _copied(container, stream, target, start_s)
     else:
-        target = film.add_stream("aac", rate=stream.rate, layout="stereo" if stream.channels > 1 else "mono")
+        rate_hz = min(AAC_RATES_HZ, key=lambda each: abs(each - stream.rate))
+        target = film.add_stream("aac", rate=rate_hz, layout="stereo" if stream.channels > 1 else "mono")
         made = _as_aac(container, stream, target, start_s)
 
     def until_broken() -> Iterator[Any]:
@@ -128,11 +130,13 @@ def _copied(container: Any, stream: Any, target: Any, start_s: Fraction) -> Iter
 def _as_aac(container: Any, stream: Any, target: Any, start_s: Fraction) -> Iterator[Any]:
     import av
 
-    resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=stream.rate)
+    resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate)
     for frame in container.decode(stream):
-        if frame.pts is None or frame.pts * frame.time_base < start_s:
+        moment = moment_of(frame)
+        if moment is None or moment < start_s:
             continue
-        frame.pts -= round(start_s / frame.time_base)
+        frame.pts = round((moment - start_s) * frame.sample_rate)  # some files count in steps longer than AAC's
+        frame.time_base = Fraction(1, frame.sample_rate)
         for resampled in resampler.resample(frame):
             yield from _timed(target.encode(resampled))
     yield from _timed(target.encode(None))

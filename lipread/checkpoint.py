@@ -20,7 +20,7 @@ from torch import Tensor
 from lipread.alphabet import Alphabet
 from lipread.config import NetworkConfig, make_config
 from lipread.errors import CheckpointError
-from lipread.files import PathLike, written_whole
+from lipread.files import PathLike, partner_weights, written_whole
 from lipread.model.network import LipNetwork
 
 FORMAT = "lipread-1"
@@ -137,8 +137,7 @@ def load_with_partner(path: PathLike, device: str | torch.device = "cpu") -> Che
     name = str(checkpoint.record.get("with_sound", ""))
     if not name:
         return checkpoint
-    beside = Path(path).parent / f"{name}.safetensors"
-    file = beside if beside.is_file() else bundled_models().get(name, beside)
+    file = partner_weights(path, name)
     listener = load_checkpoint(file, device)
     if listener.alphabet.symbols != checkpoint.alphabet.symbols or not listener.network.hears:
         raise CheckpointError(f"{file}: does not fit {path}, which it is to listen for; get both files again")

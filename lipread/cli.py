@@ -6,6 +6,7 @@ line on stderr and an exit code: 1 when something failed, 2 when the command was
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -130,6 +131,9 @@ def demo(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; what a user can cause becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may have letters that a terminal lacks
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]

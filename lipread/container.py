@@ -59,6 +59,12 @@ def open_container(path: PathLike) -> InputContainer:
         raise _cannot_be_read(name, error) from error
 
 
+def stated_length_s(path: PathLike) -> float | None:
+    """How long a media file says it is, seconds. Raises: VideoError: as `open_container`."""
+    with open_container(path) as container:
+        return container.duration / av.time_base if container.duration and container.duration > 0 else None
+
+
 @functools.cache
 def _formats() -> str:
     """What may be opened: a list would open what it names, be it itself or a pipe on which one waits for ever."""

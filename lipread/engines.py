@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from lipread.batch import Outcome, Recipe, Tell, failure, read_one
 from lipread.devices import choose_device, may_be_accelerated
-from lipread.errors import VideoError, missing_libraries_named
+from lipread.errors import NoPictureError, VideoError, missing_libraries_named
 from lipread.inputs import Job
-from lipread.remote import is_url, state_of
+from lipread.remote import is_url, keep_scratch_apart, state_of, sweep_scratch
 from lipread.workers import POLL_S, Later, TimeLimit, TookTooLong, WorkerDied, WorkerPool
 from lipread.workers import Tell as Send
 
@@ -57,12 +57,14 @@ class WorkerEngine:
 
     def __init__(self, preparation: Preparation, workers: int) -> None:
         self._pool: WorkerPool[Job, Outcome] = WorkerPool(preparation, workers)
+        sweep_scratch()  # of a run that was killed as a whole
 
     def __enter__(self) -> WorkerEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.close(kill=True)  # nothing is under way, unless this is the end after Ctrl-C
+        sweep_scratch()
 
     def run(self, jobs: Iterable[Job | Later], tell: Tell) -> Iterator[tuple[Job, Outcome]]:
         """As `Engine`. Raises: what loading the model raises; WorkerDied: no worker comes to life."""
@@ -97,6 +99,7 @@ class Preparation:
 
     def __call__(self) -> functools.partial[Outcome]:
         """Load everything and give the function that reads one video."""
+        keep_scratch_apart()
         with missing_libraries_named():
             import cv2
             import torch
@@ -157,14 +160,21 @@ def _read(reader: LipReader, recipe: Recipe, timeout_s: float | None, job: Job, 
 
 def time_limit_s(path: Path | str) -> float:
     """How long a video may take to read, by its length, or by its size where it states no length."""
+    from lipread.container import stated_length_s
     from lipread.video import probe
 
     if is_url(path):
         state = state_of(path)
         return BASE_LIMIT_S + LIMIT_PER_S * (state.size / SPARSE_BYTES_PER_S if state else 0.0)
     try:
-        length_s = probe(path).duration_s or os.path.getsize(path) / SPARSE_BYTES_PER_S
-    except (VideoError, OSError):  # reading it will say why
+        length_s = probe(path).duration_s
+    except NoPictureError:  # sound alone
+        length_s = stated_length_s(path)
+    except VideoError:  # reading it will say why
+        return BASE_LIMIT_S
+    try:
+        length_s = length_s or os.path.getsize(path) / SPARSE_BYTES_PER_S
+    except OSError:
         length_s = 0.0
     return BASE_LIMIT_S + LIMIT_PER_S * length_s
 

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from lipread.errors import DataError, OutputError
@@ -50,6 +51,17 @@ def require_writable(path: PathLike, suffix: str) -> None:
     folder = next((each for each in target.absolute().parents if each.exists()), target.absolute().parent)
     if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{target} cannot be written; choose a file in a folder that you may write to")
+
+
+def bundled_weights(name: str) -> Path:
+    """Where a bundled checkpoint of this name lies, if there is one."""
+    return Path(str(resources.files("lipread"))) / "weights" / f"{name}.safetensors"
+
+
+def partner_weights(path: PathLike, name: str) -> Path:
+    """The checkpoint that another one names in its record: beside it, or else bundled."""
+    beside, bundled = Path(path).parent / f"{name}.safetensors", bundled_weights(name)
+    return beside if beside.is_file() or not bundled.is_file() else bundled
 
 
 def part_owner(path: Path) -> int | None:

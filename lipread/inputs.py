@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import unicodedata
 from collections import Counter
@@ -147,12 +148,12 @@ def _found_remotely(url: str, failures: list[Failure]) -> Iterator[tuple[str, Pa
         yield video, Path(below)
 
 
-def _is_video(name: str) -> bool:
-    return (
-        os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-        and not name.startswith(".")
-        and not name.endswith(CAPTIONED_SUFFIX)
-    )
+def _is_video(name: str, pattern: str = "") -> bool:
+    """Whether a file is meant: one with a video's suffix, or any where the pattern that it matches ends in a suffix."""
+    suffix = os.path.splitext(pattern)[1]
+    any_suffix = bool(suffix) and _WILDCARDS.isdisjoint(suffix)
+    usual = os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
+    return (any_suffix or usual) and not name.endswith(CAPTIONED_SUFFIX)
 
 
 def _videos_below(folder: Path, failures: list[Failure]) -> list[Path]:
@@ -171,22 +172,17 @@ def _videos_below(folder: Path, failures: list[Failure]) -> list[Path]:
 
 
 def _matching(pattern: Path) -> list[tuple[Path, Path]]:
-    """(file, the pattern's part without wildcards) of the files that match, in order.
-
-    Where the pattern ends in a suffix, every file counts, else those with a video's suffix.
-    """
-    parts = pattern.parts
+    """(file, the pattern's part without wildcards) of the files that match, in order."""
+    parts = [part if part == "**" else re.sub(r"\*\*+", "*", part) for part in pattern.parts]
     first = next(index for index, part in enumerate(parts) if not _WILDCARDS.isdisjoint(part))
     root, wild = Path(*parts[:first]), parts[first:]
     if wild[-1] == "**":
-        wild = (*wild, "*")
-    suffix = os.path.splitext(wild[-1])[1]
-    any_suffix = bool(suffix) and _WILDCARDS.isdisjoint(suffix)
+        wild = [*wild, "*"]
     hidden = any(part.startswith(".") for part in wild)
     hits = []
     for path in sorted(root.glob(str(Path(*wild)))):
         seen = hidden or not any(part.startswith(".") for part in path.relative_to(root).parts)
-        if seen and (any_suffix or _is_video(path.name)) and not path.name.endswith(CAPTIONED_SUFFIX):
+        if seen and _is_video(path.name, wild[-1]):
             try:
                 if not path.is_dir():
                     hits.append((path, root))

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import os
 import re
+import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +21,26 @@ from typing import Any
 
 from lipread.errors import ConfigError, LipreadError, OutputError, VideoError
 from lipread.files import PathLike
-from lipread.run_record import RECORD_NAME, FileState, RunRecord
+from lipread.run_record import RECORD_NAME, FileState, RunRecord, process_runs
 
 WRITE_BACK_EVERY_S = 10.0  # what a killed run did since then is done again
 _WILDCARDS = frozenset("*?[")
+_SCRATCH = f"lipread-{socket.gethostname()}-"  # machines may share a folder for temporary files
+
+
+def keep_scratch_apart() -> None:
+    """Have this process make its temporary files in a folder of its own, for it may be killed at any moment."""
+    folder = Path(tempfile.gettempdir()) / f"{_SCRATCH}{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    tempfile.tempdir = str(folder)
+
+
+def sweep_scratch() -> None:
+    """Delete the folders of `keep_scratch_apart` whose processes are gone: a fetched video may lie there."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(_SCRATCH)}*"):
+        pid = folder.name.removeprefix(_SCRATCH)
+        if pid.isdecimal() and not process_runs(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_url(path: PathLike) -> bool:
@@ -56,11 +75,13 @@ def state_of(path: PathLike) -> FileState | None:
     return FileState(int(about.get("size") or 0), int(when_s * 1e9) if isinstance(when_s, int | float) else 0)
 
 
-def videos_at(url: str, is_video: Callable[[str], bool]) -> list[tuple[str, str]]:
+def videos_at(url: str, is_video: Callable[[str, str], bool]) -> list[tuple[str, str]]:
     """(URL, its path for the outputs) of each video below a folder, of each that a pattern matches, or of the one.
 
     Hidden files and folders are left out, unless a pattern names them. A file that is called as a pattern is the file.
 
+    Args:
+        is_video: whether a name is meant by a pattern, which is "" in a folder.
     Raises: ConfigError: nobody here can read such URLs. VideoError: the file system does not answer.
     """
     fs, inner = _opened(url)
@@ -69,14 +90,15 @@ def videos_at(url: str, is_video: Callable[[str], bool]) -> list[tuple[str, str]
         fs.invalidate_cache()  # who looks again wants to see what is new
         if not _WILDCARDS.isdisjoint(inner) and not fs.exists(inner):
             root = os.path.dirname(re.split(r"[*?[]", inner)[0])
-            return among(fs.glob(inner), root, hidden=_is_hidden(inner[len(root) :])), root
+            hits = [path for path, about in fs.glob(inner, detail=True).items() if about.get("type") != "directory"]
+            return among(hits, root, pattern=inner[len(root) :]), root
         if fs.isdir(inner):
-            return among(fs.find(inner), inner, hidden=False), inner
+            return among(fs.find(inner), inner), inner
         return ([inner] if fs.exists(inner) else []), os.path.dirname(inner)
 
-    def among(paths: Iterable[str], root: str, *, hidden: bool) -> list[str]:
-        seen = (path for path in sorted(paths) if hidden or not _is_hidden(path[len(root) :]))
-        return [path for path in seen if is_video(os.path.basename(path))]
+    def among(paths: Iterable[str], root: str, *, pattern: str = "") -> list[str]:
+        seen = (path for path in sorted(paths) if _is_hidden(pattern) or not _is_hidden(path[len(root) :]))
+        return [path for path in seen if is_video(os.path.basename(path), pattern)]
 
     paths, root = _asked(look, url)
     return [(str(fs.unstrip_protocol(path)), path[len(root) :].lstrip("/")) for path in paths]
@@ -149,7 +171,8 @@ class RemoteRecord(RunRecord):
         """As `RunRecord.append`, but it may be a few seconds until the line is there."""
         super().append(line)
         if time.monotonic() - self._written_s >= WRITE_BACK_EVERY_S:
-            put(self.path, self._url)
+            with contextlib.suppress(OutputError):  # it will go better the next time, or be told at the end
+                put(self.path, self._url)
             self._written_s = time.monotonic()
 
     def __exit__(self, *how: Any) -> None:

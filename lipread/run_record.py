@@ -13,13 +13,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from safetensors import SafetensorError, safe_open
+
 from lipread.errors import OutputError
-from lipread.files import PART_SUFFIX, PathLike, part_owner
+from lipread.files import PART_SUFFIX, PathLike, bundled_weights, part_owner, partner_weights
 
 try:
     import fcntl
@@ -147,12 +148,13 @@ def sweep_parts(folders: Iterable[Path]) -> None:
     for folder in folders:
         for part in folder.glob(f".lipread-*{PART_SUFFIX}"):
             owner = part_owner(part)
-            if owner is not None and not _runs(owner):
+            if owner is not None and not process_runs(owner):
                 with contextlib.suppress(OSError):
                     part.unlink()
 
 
-def _runs(pid: int) -> bool:
+def process_runs(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -163,15 +165,26 @@ def _runs(pid: int) -> bool:
 
 
 def model_identity(name_or_path: PathLike) -> str:
-    """What tells one model from another: its name, and a digest of its file where there is one."""
-    bundled = Path(str(resources.files("lipread"))) / "weights" / f"{os.fspath(name_or_path)}.safetensors"
+    """What tells one model from another: its name, and a digest of its file where there is one; and of the file of the
+    model that it brings for sound."""
+    bundled = bundled_weights(os.fspath(name_or_path))
     path = bundled if bundled.is_file() else Path(name_or_path)
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = _digest(path)
     except OSError:  # loading it will say why
         return os.fspath(name_or_path)
-    return f"{path.stem} {digest[:16]}"
+    try:
+        with safe_open(path, framework="np") as file:
+            partner = json.loads((file.metadata() or {}).get("record", "{}")).get("with_sound")
+        heard = f" {partner} {_digest(partner_weights(path, partner))}" if partner else ""
+    except (SafetensorError, OSError, ValueError, AttributeError):  # loading it will say why
+        heard = ""
+    return f"{path.stem} {digest}{heard}"
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def language_model_identity(name_or_path: str) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lipread.errors import ConfigError
 from lipread.model.fusion import Streams
 from lipread.model.masks import Frames
 from lipread.model.network import LipNetwork
@@ -35,6 +36,7 @@ from lipread.workers import sendable
 
 MOST_FRAMES = 16_000  # that go through a network together
 MOST_WAITING = 1024  # workers that may knock at once
+CLOSE_S = 10.0  # that a call which is under way at the end may still take
 
 Address = str | tuple[str, int]
 
@@ -110,10 +112,18 @@ class Line:
         self._one_at_a_time = threading.Lock()
 
     def ask(self, call: Call) -> Any:
-        """The answer to a call. Raises: what the network raised."""
+        """The answer to a call. Raises: what the network raised. ConfigError: its device has too little memory.
+
+        Ends the process where the line is broken.
+        """
         with self._one_at_a_time:
-            self._pipe.send(call)
-            answer, error = self._pipe.recv()
+            try:
+                self._pipe.send(call)
+                answer, error = self._pipe.recv()
+            except (EOFError, OSError) as broken:
+                raise SystemExit("the line to the networks is broken") from broken  # another process may try again
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ConfigError(f"the GPU has too little memory free ({error}); use --device cpu") from error
         if error is not None:
             raise error
         return answer
@@ -139,7 +149,10 @@ class NetworkServer:
         self._networks = networks
         self._calls: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         key = multiprocessing.current_process().authkey
-        self._listener = Listener(authkey=key, backlog=MOST_WAITING)
+        try:
+            self._listener = Listener(authkey=key, backlog=MOST_WAITING)
+        except OSError:  # the folder for temporary files has too long a name for a socket
+            self._listener = Listener(("localhost", 0), authkey=key, backlog=MOST_WAITING)
         self.address = cast(Address, self._listener.address)
         self._open = True
         self._threads = [
@@ -154,10 +167,10 @@ class NetworkServer:
     def __exit__(self, *_: object) -> None:
         self._open = False
         self._calls.put(None)
-        with contextlib.suppress(OSError):  # knock, so that who waits at the door looks up
-            Line(self.address)
+        with contextlib.suppress(OSError):
+            Client(self.address).close()  # knock, so that who waits at the door looks up
         for thread in self._threads:
-            thread.join()
+            thread.join(CLOSE_S)  # whoever asked is gone
         self._listener.close()
 
     def _accept(self) -> None:

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -30,6 +31,9 @@ Result = TypeVar("Result")
 Tell = Callable[[Any], None]  # sends a message about the job under way to whoever runs the pool
 
 POLL_S = 0.5  # how often jobs are asked for that were not there yet
+LONGEST_WAIT_S = 10.0  # at a time, so that it shows when one took
+STOPPED_S = 2.0  # longer than it should by so much: this process and its workers were stopped meanwhile (Ctrl-Z)
+FRESH_BEFORE_RETRY = 10  # so many jobs are begun at most before those whose worker died are done again
 START_LIMIT_S = 600.0  # for a worker's imports and its preparation, on the slowest machine
 STILLBORN = 3  # workers in a row that end before they are ready: then none will
 
@@ -90,6 +94,7 @@ class WorkerPool(Generic[Job, Result]):
         self._prepare, self._processes = prepare, processes
         self._workers: list[_Worker[Job]] = []
         self._stillborn = 0
+        self._fresh = 0  # jobs that were begun since one waits to be done again
 
     def __enter__(self) -> WorkerPool[Job, Result]:
         return self
@@ -102,8 +107,9 @@ class WorkerPool(Generic[Job, Result]):
     ) -> Iterator[tuple[Job, Result | WorkerDied | TookTooLong]]:
         """Do jobs; may be called again when it has come to its end.
 
-        A job whose worker died is done again at the end, alone, because memory may have been short for its neighbours'
-        sake; when it kills its worker again, it is named. A job that passed its time limit is not tried again.
+        A job whose worker died is done again a little later, alone, because memory may have been short for its
+        neighbours' sake; when it kills its worker again, it is named. A job that passed its time limit is not tried
+        again.
 
         Args:
             jobs: any number; they are taken as they are needed. `LATER` among them: there may be more in a while.
@@ -118,16 +124,20 @@ class WorkerPool(Generic[Job, Result]):
             if not busy and not more_later:
                 return
             patience_s = min([worker.deadline_s - time.monotonic() for worker in busy], default=math.inf)
-            patience_s = max(0.0, min(patience_s, POLL_S if more_later else math.inf))
+            patience_s = max(0.0, min(patience_s, POLL_S if more_later else LONGEST_WAIT_S))
             if not busy:
                 time.sleep(patience_s)
                 continue
-            ready = wait([worker.pipe for worker in busy], None if math.isinf(patience_s) else patience_s)
+            began_s = time.monotonic()
+            ready = wait([worker.pipe for worker in busy], patience_s)
+            waited_s = time.monotonic() - began_s
+            for worker in busy if waited_s > patience_s + STOPPED_S else ():
+                worker.deadline_s += waited_s
             for worker in busy:
                 if worker.pipe in ready:
                     yield from self._hear(worker, told, again)
-                elif worker.deadline_s <= time.monotonic():
-                    yield from self._overdue(worker, again)
+                elif worker.deadline_s <= time.monotonic() and not worker.pipe.poll():  # it may have ended just now,
+                    yield from self._overdue(worker, again)  # ... or while whoever takes the results was busy
 
     def close(self, *, kill: bool = False) -> None:
         """End the workers: what is under way is finished first, unless it is to be killed."""
@@ -143,15 +153,16 @@ class WorkerPool(Generic[Job, Result]):
         """Give jobs to workers that have none -> whether there may be more in a while."""
         idle = [worker for worker in self._workers if not worker.busy]
         while len(self._workers) - len(idle) < self._processes:
-            if isinstance(job := next(fresh, _NO_JOB), Later):
-                later, job = True, _NO_JOB
-            else:
-                later = False
+            wait_for_retry = bool(again) and self._fresh >= FRESH_BEFORE_RETRY
+            job = _NO_JOB if wait_for_retry else next(fresh, _NO_JOB)
+            if later := isinstance(job, Later):
+                job = _NO_JOB
             second = job is _NO_JOB and bool(again) and len(idle) == len(self._workers)
             if second:
                 job = again.popleft()
             if job is _NO_JOB:
                 return later
+            self._fresh = self._fresh + 1 if again and not second else 0
             if not idle:
                 self._workers.append(_Worker(self._prepare))
             (idle.pop() if idle else self._workers[-1]).take(job, second)
@@ -217,7 +228,8 @@ class _Worker(Generic[Job]):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, prepare))
-        self.process.start()
+        with _ctrl_c_held():  # until it says itself that it leaves it to its parent
+            self.process.start()
         theirs.close()
         self.job: Job = _NO_JOB
         self.second = self.ready = False
@@ -242,6 +254,20 @@ class _Worker(Generic[Job]):
     def end_job(self) -> Job:
         job, self.job, self.deadline_s = self.job, _NO_JOB, math.inf
         return job
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Ctrl-C reaches this thread after the block, and no process that is started in it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let Ctrl-C through as it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _how_it_ended(code: int | None) -> str:

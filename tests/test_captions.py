@@ -47,6 +47,28 @@ def test_captions_never_grow_beyond_the_picture(width: int, height: int) -> None
     assert overlay.shape[1] <= width
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate_hz"),
+    [
+        ("avi", "libmp3lame", 44_100),
+        ("mkv", "pcm_s16le", 50_000),
+        ("mkv", "pcm_s16le", 192_000),
+        ("mkv", "pcm_s16le", 6000),
+    ],
+)
+def test_sound_that_mp4_does_not_take_as_it_is(tmp_path: Path, suffix: str, codec: str, rate_hz: int) -> None:
+    sound = media.click(1.0, 2.0, rate_hz)
+    source = media.write_video(
+        tmp_path / f"talk.{suffix}", [GREEN] * 50, codec="mpeg4", sound=sound, sound_rate_hz=rate_hz, sound_codec=codec,
+        ticks_hz=25,
+    )
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        pieces = [frame.to_ndarray()[0] for frame in film.decode(audio=0)]
+        film_rate_hz = film.streams.audio[0].rate
+    assert np.abs(np.concatenate(pieces)).argmax() / film_rate_hz == pytest.approx(1.0, abs=0.08)
+
+
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
 def test_film_has_all_frames_words_and_sound(tmp_path: Path, codec: str) -> None:
     sound = media.click(1.0, 2.0, 16_000)

@@ -75,6 +75,7 @@ def test_patterns_at_any_depth_mirror_what_they_match(tmp_path: Path) -> None:
     assert named(tmp_path / "a" / "**") == ["deep/y", "x"]
     assert named(tmp_path / "?" / "*") == ["a/x"]
     assert named(tmp_path / "a" / "*.dat") == ["odd"]
+    assert named(tmp_path / "**.mp4") == ["b"]  # within a name it is a *
     _, (failure,) = collect([tmp_path / "*.webm"])
     assert "no video matches this pattern" in failure.message
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import media
 from lipread.batch import Recipe, transcribe_files
 from lipread.engines import HereEngine, time_limit_s
 from lipread.errors import ConfigError, OutputError, VideoError
 from lipread.inputs import collect, read_list
-from lipread.remote import at_hand, is_there, is_url, joined, record_in, state_of, written_to
+from lipread.remote import (
+    RemoteRecord,
+    at_hand,
+    is_there,
+    is_url,
+    joined,
+    record_in,
+    state_of,
+    sweep_scratch,
+    written_to,
+)
 from lipread.run_record import RECORD_NAME
 from test_batch import PretendReader
 
@@ -32,6 +46,10 @@ def test_folders_patterns_files_and_lists_of_urls(memory: Any, tmp_path: Path) -
     assert failures == []
     assert [job.name for job in collect(["memory://in/**/*.mov"])[0]] == ["a/x"]
     assert [job.name for job in collect(["memory://in/b.mp4"])[0]] == ["b"]
+    memory.pipe_file("/in/folder.wav/said.wav", b"fine")
+    memory.pipe_file("/in/heard.wav", b"fine")  # a pattern that names a suffix means every file that has it
+    assert [job.name for job in collect(["memory://in/*.wav"])[0]] == ["heard"]
+    assert [job.name for job in collect(["memory://in/h*"])[0]] == []
     (tmp_path / "list").write_text("memory://in/b.mp4\nlocal.mp4\n")
     assert read_list(tmp_path / "list") == ["memory://in/b.mp4", Path("local.mp4")]
     _, failures = collect(["memory://gone", "nonsense://x"])
@@ -116,3 +134,40 @@ def test_time_limits_of_urls_follow_their_size(memory: Any) -> None:
     memory.pipe_file("/a.mp4", bytes(80_000))
     assert time_limit_s("memory://a.mp4") == 220.0
     assert time_limit_s("memory://gone.mp4") == 120.0
+
+
+def test_time_limits_of_sound_alone_follow_its_length(tmp_path: Path) -> None:
+    sound = media.tone(300, 20.0, 16_000)
+    path = media.write_sound(tmp_path / "talk.wav", sound, rate_hz=16_000, codec="pcm_s16le")
+    assert time_limit_s(path) == pytest.approx(320.0, abs=1)
+
+
+def test_what_killed_processes_fetched_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    script = (
+        "import os, tempfile\nfrom lipread.remote import keep_scratch_apart\nkeep_scratch_apart()\n"
+        "open(os.path.join(tempfile.mkdtemp(prefix='lipread-'), 'video.mp4'), 'w')\nprint(tempfile.gettempdir())\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-uc", script], env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True
+    )
+    (left,) = tmp_path.glob("*/*/video.mp4")
+    assert Path(done.stdout.strip()) == left.parent.parent
+    host = left.parent.parent.name.rpartition("-")[0]
+    (mine := tmp_path / f"{host}-{os.getpid()}").mkdir()
+    (tmp_path / "lipread-notes").mkdir()
+    sweep_scratch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, "lipread-notes"])
+
+
+def test_a_record_that_cannot_be_written_back_for_a_while_ends_nothing(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lipread.remote.WRITE_BACK_EVERY_S", 0.0)
+    with RemoteRecord("memory://out") as record:
+        with monkeypatch.context() as broken:
+            broken.setattr(type(memory), "put_file", lambda *_: (_ for _ in ()).throw(OSError("timed out")))
+            record.append({"key": "a"})
+        record.append({"key": "b"})
+    assert memory.cat_file(f"/out/{RECORD_NAME}").count(b"key") == 2

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import save
 
 from lipread import language_models
 from lipread.errors import OutputError
@@ -146,6 +148,17 @@ def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
     path.write_bytes(b"2")
     assert model_identity(path) != first
     assert model_identity("no-such") == "no-such"
+
+
+def test_a_model_is_known_by_the_one_that_it_brings_for_sound_too(tmp_path: Path) -> None:
+    assert re.fullmatch(r"small [0-9a-f]{16} small-sound [0-9a-f]{16}", model_identity("small"))
+    path, ears = tmp_path / "mine.safetensors", tmp_path / "ears.safetensors"
+    path.write_bytes(save({}, {"record": json.dumps({"with_sound": "ears"})}))
+    seen = [model_identity(path)]  # absent
+    for content in (b"1", b"2"):
+        ears.write_bytes(content)
+        seen.append(model_identity(path))
+    assert len(set(seen)) == 3
 
 
 def test_a_language_model_is_known_by_its_files_and_by_what_was_tuned_for_it(

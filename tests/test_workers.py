@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from lipread import workers
 from lipread.workers import Tell, TimeLimit, TookTooLong, WorkerDied, WorkerPool, in_processes
 
 
@@ -78,6 +81,24 @@ def at_work(job: str, tell: Tell) -> str | int:
     return os.getpid() if job.startswith("who") else job.upper()
 
 
+def patient() -> object:
+    def work(job: str, tell: Tell) -> str:
+        tell(TimeLimit(1e8))
+        return job.upper()
+
+    return work
+
+
+def brief() -> object:
+    def work(job: str, tell: Tell) -> str:
+        tell(TimeLimit(2.0 if job == "a while" else 4.0))
+        tell(f"began {job}")
+        time.sleep({"a while": 1.0, "some time": 2.0}.get(job, 0.2))
+        return job.upper()
+
+    return work
+
+
 def ready_at_once() -> object:
     return at_work
 
@@ -135,3 +156,58 @@ def test_killing_the_pool_waits_for_nothing() -> None:
     start = time.monotonic()
     pool.close(kill=True)
     assert time.monotonic() - start < 10
+
+
+def test_limits_of_months_are_no_hindrance() -> None:
+    with WorkerPool[str, object](patient, 1) as pool:  # type: ignore[arg-type]
+        assert list(pool.run(["a"])) == [("a", "A")]
+
+
+def test_what_ended_in_time_counts_though_nobody_looked(tmp_path: Path) -> None:
+    """Whoever takes the first result is busy until long after the limit of the second job, which ended before it."""
+    with WorkerPool[str, object](brief, 2) as pool:  # type: ignore[arg-type]
+        results = pool.run(["a", "a while"])
+        assert next(results) == ("a", "A")
+        time.sleep(3.0)
+        assert next(results) == ("a while", "A WHILE")
+
+
+def test_who_was_stopped_gets_its_time_back() -> None:
+    """As by Ctrl-Z and fg: the pool and its worker stand still for longer than the job may take."""
+    script = (
+        "from test_workers import *\n"
+        "with WorkerPool(brief, 1) as pool:\n"
+        "    for job, result in pool.run(['some time'], lambda job, message: print(message, flush=True)):\n"
+        "        print(result)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "began some time\n"
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(8.0)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == "SOME TIME\n"
+
+
+def test_a_job_whose_worker_died_is_not_left_to_the_end() -> None:
+    with WorkerPool[str, object](ready_at_once, 1) as pool:  # type: ignore[arg-type]
+        told = [job for job, _ in pool.run(["die", *(f"job {number}" for number in range(60))])]
+    assert len(told) == 61
+    assert told.index("die") == workers.FRESH_BEFORE_RETRY
+
+
+def test_ctrl_c_reaches_no_worker_that_starts() -> None:
+    """It is sent as soon as the process is there, long before Python runs in it."""
+    worker = workers._Worker[str](ready_at_once)
+    assert worker.process.pid is not None
+    os.kill(worker.process.pid, signal.SIGINT)
+    worker.take("a", second=False)
+    kind, _ = worker.pipe.recv()
+    worker.begin()
+    assert kind == "ready"
+    assert [worker.pipe.recv() for _ in range(3)][-1] == ("result", "A")
+    worker.pipe.close()
+    worker.process.join()
