@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,3 +235,17 @@ def test_a_bundled_language_model_that_was_tuned_anew_is_another_one(
     ngram.with_name("tuned.arpa.tuned.json").write_text('{"weight": 1}')
     assert Recipe(tmp_path).options({"lm": "tuned"}) != before
     assert Recipe(tmp_path).options({"lm": None})["lm"] is None
+
+
+def test_a_video_that_is_read_well_the_next_time_has_not_failed(tmp_path: Path) -> None:
+    """With --watch a file may be seen half-copied, fail, and be whole a moment later."""
+    (path := files(tmp_path / "in", a_mp4="bad", b_mp4="bad") / "a.mp4")
+
+    def found() -> Iterator[Job]:
+        yield from collect([tmp_path / "in"])[0]
+        path.write_text("fine")
+        yield Job(path, "a")
+
+    report = read(PretendReader(), found(), tmp_path / "out")  # type: ignore[arg-type]
+    assert (report.done, [Path(each.source).name for each in report.failures]) == (1, ["b.mp4"])
+    assert report.exit_code == 1

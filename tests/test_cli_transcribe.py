@@ -322,3 +322,17 @@ def wait_for(there: object, limit_s: float = 120) -> None:
     while not there():  # type: ignore[operator]
         assert time.monotonic() < end_s, "it did not come"
         time.sleep(0.02)
+
+
+def test_letters_that_a_terminal_lacks_stop_nothing(tmp_path: Path) -> None:
+    model = tiny_checkpoint(tmp_path)
+    for name in ("a 日本.mp4", "b.mp4"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        wall(tmp_path / "in" / name)
+    done = subprocess.run(
+        command("transcribe", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "-f", "txt", "--workers", "0"),
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "out") == ["a 日本.txt", "b.txt", RECORD_NAME]
+    assert rb"\u65e5\u672c" in done.stdout + done.stderr
