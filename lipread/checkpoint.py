@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from lipread.alphabet import Alphabet
 from lipread.config import NetworkConfig, make_config
 from lipread.errors import CheckpointError
-from lipread.files import PathLike, partner_weights, written_whole
+from lipread.files import WEIGHTS, PathLike, partner_weights, written_whole
 from lipread.model.network import LipNetwork
 
 FORMAT = "lipread-1"
@@ -57,8 +56,7 @@ class Checkpoint:
 
 def bundled_models() -> dict[str, Path]:
     """Names and files of the checkpoints that ship with the package."""
-    folder = Path(str(resources.files("lipread"))) / "weights"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 
 def save_checkpoint(

@@ -62,7 +62,14 @@ def open_container(path: PathLike) -> InputContainer:
 def stated_length_s(path: PathLike) -> float | None:
     """How long a media file says it is, seconds. Raises: VideoError: as `open_container`."""
     with open_container(path) as container:
-        return container.duration / av.time_base if container.duration and container.duration > 0 else None
+        length_s = length_of(container)
+    return None if length_s is None else float(length_s)
+
+
+def length_of(container: InputContainer) -> Fraction | None:
+    """How long an opened file says it is, seconds; None where it does not say."""
+    length = container.duration or 0
+    return Fraction(length, av.time_base) if length > 0 else None
 
 
 @functools.cache

@@ -11,12 +11,11 @@ from lipread.errors import NoFaceError
 from lipread.files import inside
 from lipread.metrics import score
 from lipread.outputs import write_outputs
-from lipread.terminal import out, show_transcript, word_table
+from lipread.terminal import out, read_from, show_transcript, word_table
 
 if TYPE_CHECKING:
     from lipread.hearing import Modality
     from lipread.pipeline import LipReader
-    from lipread.values import Transcript
 
 
 def run_demo(
@@ -50,17 +49,11 @@ def run_demo(
         out.print(word_table(transcript))
     if said is not None:
         rate = score([said], [transcript.text]).wer
-        out.print(f"read:          {transcript.text}   ({read_from(transcript)})", markup=False)
+        used = dict.fromkeys(modality for _, _, (modality, _) in read_from(transcript))
+        out.print(f"read:          {transcript.text}   (from {', '.join(used) or 'nothing'})", markup=False)
         out.print(f"really said:   {said}   ({100 * rate:.0f} % word errors)", markup=False)
         out.print(f"drawn video:   {video.resolve()}", markup=False)
     out.print(f"with captions: {film.resolve()}", markup=False)
     out.print(f"subtitles:     {next(path for path in written if path.suffix == '.srt').resolve()}", markup=False)
     if transcript.face_share == 0.0 and not transcript.text:
         raise NoFaceError(f"{video}: {transcript.reason}; use a video that shows a face")
-
-
-def read_from(transcript: Transcript) -> str:
-    """What its words come from, in words."""
-    names = {"video": "from the lips alone", "audio": "from the sound alone", "both": "from lips and sound"}
-    used = dict.fromkeys(segment.modality for segment in transcript.segments)
-    return ", ".join(names[each] for each in used) or "nothing"

@@ -15,6 +15,7 @@ from lipread.errors import DataError, OutputError
 PathLike = str | os.PathLike[str]
 
 PART_SUFFIX = ".part"
+WEIGHTS = Path(str(resources.files("lipread"))) / "weights"  # the bundled checkpoints
 
 _counter = itertools.count()
 
@@ -55,7 +56,7 @@ def require_writable(path: PathLike, suffix: str) -> None:
 
 def bundled_weights(name: str) -> Path:
     """Where a bundled checkpoint of this name lies, if there is one."""
-    return Path(str(resources.files("lipread"))) / "weights" / f"{name}.safetensors"
+    return WEIGHTS / f"{name}.safetensors"
 
 
 def partner_weights(path: PathLike, name: str) -> Path:

@@ -16,12 +16,11 @@ from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import av
-
 from lipread.container import (
     MAX_HOLD_S,
     Clock,
     decoded_pictures,
+    length_of,
     moment_of,
     open_container,
     picture_stream,
@@ -207,8 +206,8 @@ class VideoStream:
 def _describe(name: str, container: InputContainer, stream: PictureStream, painter: Painter) -> VideoInfo:
     rate = _usual_rate(stream)
     length_s = _stated_length_s(stream, container)
-    if length_s is None and container.duration and container.duration > 0:  # may be that of a longer sound
-        length_s = Fraction(container.duration, av.time_base)
+    if length_s is None:
+        length_s = length_of(container)  # may be that of a longer sound
     return VideoInfo(
         path=name,
         width=painter.width,
@@ -231,9 +230,7 @@ def _stated_length_s(stream: PictureStream, container: InputContainer) -> Fracti
     """Length of the picture as the file states it: by stream, or by file where it holds nothing else."""
     if stream.duration and stream.duration > 0 and stream.time_base:
         return stream.duration * Fraction(stream.time_base)
-    if len(container.streams) == 1 and container.duration and container.duration > 0:
-        return Fraction(container.duration, av.time_base)
-    return None
+    return length_of(container) if len(container.streams) == 1 else None
 
 
 def _length_s(frame: VideoFrame, usual_s: Fraction) -> Fraction:
