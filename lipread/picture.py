@@ -70,7 +70,7 @@ class Painter:
     def _scaled(self, frame: VideoFrame, width: int, height: int) -> Array:
         smaller = width < frame.width or height < frame.height
         way = "AREA" if smaller else "BILINEAR"
-        try:
+        try:  # threads=1: FFmpeg's slices leave wrong rows in 10-bit pictures
             if smaller and frame.format.name.startswith(LUMA_CHROMA):  # in one step FFmpeg takes twice as long
                 frame = self._smaller.reformat(frame, width, height, "yuv420p", interpolation=way, threads=1)
             return self._to_rgb.reformat(frame, width, height, "rgb24", interpolation=way, threads=1).to_ndarray()

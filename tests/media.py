@@ -102,7 +102,8 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             time_s = times_s[index] if times_s is not None else start_s + index / rate
             frame.pts, frame.time_base = round(time_s * ticks_hz), 1 / Fraction(ticks_hz)
-            container.mux(stream.encode(frame.reformat(format=pix_fmt, threads=1)))
+            frame = frame.reformat(format=pix_fmt, threads=1)  # slices leave wrong rows in 10-bit pictures
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if voice is not None and sound is not None:
             _write_sound(container, voice, sound, sound_rate_hz, sound_start_s, sound_layout)
