@@ -102,9 +102,10 @@ class Batch:
         crops[self.raw.rows[self.raw.owner], self.raw.time] = frames
         return replace(self, crops=crops, raw=None)
 
-    def padded(self, multiple: int) -> Batch:
-        """The same with frames up to a multiple of so many."""
-        more = -self.points.shape[1] % multiple
+    def padded(self, multiple: int, most: int) -> Batch:
+        """The same with frames up to a multiple of so many, or as many as a network can read at most."""
+        frames = self.points.shape[1]
+        more = min(frames + -frames % multiple, max(frames, most)) - frames
         behind = (0, 0, 0, 0, 0, more)
         return replace(
             self,

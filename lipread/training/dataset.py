@@ -71,11 +71,12 @@ class TrainingBatches(Dataset[Batch]):
         self.word_ids = {word: number + 1 for number, word in enumerate(vocabulary)}
         self.class_ids = {label: number for number, label in enumerate(classes)}
         self.rank, self.world_size = rank, world_size
-        self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn"])
-        self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn"])
-        self.points = Pool([c for c in clips if np.isfinite(c.points).any()])
+        streams = config.network_config.streams
+        self._sees, self._feels, self._hears = (name in streams for name in ("pixels", "points", "sound"))
+        self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn" and self._gives(c)])
+        self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn" and self._gives(c)])
+        self.points = Pool([c for c in clips if self._has_points(c)])
         max_frames = config.network_config.encoder.max_position_embeddings - 1
-        self._hears = "sound" in config.network_config.streams
         self._voices = [clip for clip in clips if clip.sound_path] if self._hears else []
         self._speakers = {voice.speaker for voice in self._voices}
         self.decoded = Decoded(clips, sound=self._hears)
@@ -85,7 +86,10 @@ class TrainingBatches(Dataset[Batch]):
         self._cutter = Cutter(clips, config) if classes else None
         self._max_frames = max_frames
         if not (self.real or self.drawn or self.points):
-            raise DataError("the prepared folders hold no clip of the split `train`; prepare some, or check --data")
+            raise DataError(
+                f"the prepared folders hold no clip of the split `train` with {' or '.join(streams)}; prepare some, or "
+                "check --data"
+            )
         self._pairs = config.batch_pixels // 2 if config.consistency else 0
         units = config.batch_pixels - self._pairs + config.batch_points
         if units < (shares := config.accumulate * world_size):
@@ -116,6 +120,13 @@ class TrainingBatches(Dataset[Batch]):
         """The number of the pair that a slot with pixels belongs to, where sentences are seen twice."""
         return slot // 2 if slot < 2 * self._pairs else None
 
+    def _gives(self, clip: Clip) -> bool:
+        """Whether a clip has any of what the network looks at or listens to."""
+        return self._sees or self._has_points(clip) or (self._hears and clip.sound_path is not None)
+
+    def _has_points(self, clip: Clip) -> bool:
+        return self._feels and bool(np.isfinite(clip.points).any())
+
     def _example(self, step: int, slot: int) -> Example:
         pair = self._pair(slot)
         rng = np.random.default_rng([self.config.seed, step, slot if pair is None else 2 * pair])
@@ -127,21 +138,23 @@ class TrainingBatches(Dataset[Batch]):
             pool = self.points
         clip = pool.draw(rng)
         if self._cutter:
-            example = part_of(self._whole(clip, pixels=wants_pixels), self._cutter.draw(clip, rng))
+            example = part_of(self._whole(clip, pixels=wants_pixels and self._sees), self._cutter.draw(clip, rng))
         elif self.config.task == "frames":
-            example = self._whole(clip, pixels=wants_pixels)
+            example = self._whole(clip, pixels=wants_pixels and self._sees)
         else:
-            example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels)
+            example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels and self._sees)
         speed = random_speed(rng, self.config.augment)
         if pair is not None:  # one sentence, changed in two ways
             rng = np.random.default_rng([self.config.seed, step, slot, 1])
-        has_points = bool(np.isfinite(example.points).any())
+        has_points = self._feels and bool(np.isfinite(example.points).any())
         draw = rng.random()
-        use_pixels = wants_pixels and (draw >= self.config.drop_pixels or not has_points)
+        use_pixels = wants_pixels and self._sees and (draw >= self.config.drop_pixels or not has_points)
         use_points = has_points and (not use_pixels or draw < 1 - self.config.drop_points)
         if example.sound is not None:
             draw = rng.random()
-            if draw < self.config.drop_sound:
+            if not (use_pixels or use_points):
+                pass  # it is all that there is
+            elif draw < self.config.drop_sound:
                 example = replace(example, sound=None)
             elif draw >= 1 - self.config.drop_lips:
                 use_pixels = use_points = False
@@ -150,7 +163,8 @@ class TrainingBatches(Dataset[Batch]):
             use_pixels=use_pixels, use_points=use_points, max_frames=self._max_frames, speed=speed,
             voices=self._other_voices(clip),
         )
-        labels = np.zeros(len(example.points), np.int64)
+        known = example.words or not example.text  # without word times, a frame may be of any word
+        labels = np.full(len(example.points), 0 if known else -100, np.int64)
         for word in example.words:
             labels[word.start : word.end] = self.word_ids.get(word.text, -100)
         targets = [self.class_ids[example.text]] if self._cutter else self.alphabet.encode(example.text)

@@ -160,7 +160,7 @@ def training_step(state: State, batches: list[Batch], config: TrainConfig, devic
     for batch in batches:
         batch = batch.to(device).shown(network.config.frontend.crop_side_px)
         if device.type == "cuda":
-            batch = batch.padded(PADDED_FRAMES)
+            batch = batch.padded(PADDED_FRAMES, network.max_frames)
         losses = clip_losses(state, batch, config)
         told.append(losses.detach())
         loss = losses.sum() / clips
@@ -208,10 +208,11 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
     helping losses, (B,); at first those of the pixels alone."""
     network, hidden_frames, rows = state.network, state.hidden_frames, batch.use_pixels.nonzero()[:, 0]
     with autocast(config.precision, batch.points.device), captured(network.centre) as centred:
-        if state.step < config.frontend_steps and batch.crops is not None:
-            valid = valid_frames(batch.lengths, batch.crops.shape[1])
-            network.pixel_features(batch.crops[rows], Frames.of(valid[rows]))
-            losses = torch.zeros(len(batch.names), device=batch.points.device)
+        if state.step < config.frontend_steps:
+            valid, side_px = valid_frames(batch.lengths, batch.points.shape[1]), network.config.frontend.crop_side_px
+            none = valid.new_zeros(0, batch.points.shape[1], side_px, side_px)  # other processes have some
+            network.pixel_features(none if batch.crops is None else batch.crops[rows], Frames.of(valid[rows]))
+            losses = batch.points.new_zeros(len(batch.names))
         else:
             if hidden_frames:
                 hidden = spans(batch.lengths, batch.points.shape[1], config.hidden_share)

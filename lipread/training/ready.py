@@ -40,8 +40,7 @@ class Ready:
 
 def make_ready(config: TrainConfig) -> Ready:
     """Load the clips, choose the alphabet, make the network; nothing is written. Raises: as `train`."""
-    rank, world_size = distributed.join()
-    device = choose_device(config.device)
+    rank, world_size, device = distributed.join(choose_device(config.device))
     if config.threads:
         torch.set_num_threads(config.threads)
     network = config.network_config
