@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from lipread.errors import ConfigError
-from lipread.values import CROP_SIDE_PX
+from lipread.values import CROP_SIDE_PX, LIP_POINTS
 
 AnyConfig = TypeVar("AnyConfig", bound="Config")
+Decibels = Annotated[float, Field(ge=-100, le=100)]  # beyond, sound or noise is nothing
 
 
 class Config(BaseModel):
@@ -92,6 +93,14 @@ class NetworkConfig(Config):
     classes: int = Field(0, ge=0)  # of the head on [CLS] that tells words or sentences apart; 0: there is none
     fusion_layers: int = Field(1, ge=0)  # temporal convolutions after the streams are joined
     position_jitter: int = Field(25, ge=0)  # in training, positions start at a random 0..this
+
+    @model_validator(mode="after")
+    def _segments_are_enough(self) -> NetworkConfig:
+        if "sound" in self.streams and self.encoder.type_vocab_size < 3:
+            raise ValueError(
+                f"type_vocab_size={self.encoder.type_vocab_size} is too few segments for lips, sound and both; give 3"
+            )
+        return self
 
 
 PRESETS: dict[str, NetworkConfig] = {
@@ -176,7 +185,7 @@ class AugmentConfig(Config):
     compress: float = Field(0.0, ge=0, le=1)  # share of clips with a codec's blocks
     stutter: float = Field(0.0, ge=0, le=1)  # share of clips with frames shown twice, the next ones lost
     sound_noise: float = Field(0.75, ge=0, le=1)  # share of clips whose sound is among noise
-    snr_db: tuple[float, float] = (-5.0, 20.0)  # of that, least and most
+    snr_db: tuple[Decibels, Decibels] = (-5.0, 20.0)  # of that, least and most
     speed: float = Field(0.15, ge=0, lt=0.9)  # relative speed change, +-
     time_mask_frames: int = Field(10, ge=0)  # longest masked stretch, one per 25 frames
     point_noise: float = Field(0.008, ge=0)  # eye distances
@@ -184,6 +193,12 @@ class AugmentConfig(Config):
     sub_sentence: float = Field(0.25, ge=0, le=1)  # share of clips cut to some of their words, around rare ones
     trim: float = Field(0.5, ge=0, le=1)  # share of clips whose silence at both ends is cut short (quicker, too)
     splice: float = Field(0.3, ge=0, le=1)  # share of clips with words taken from other clips of the speaker
+
+    @model_validator(mode="after")
+    def _least_is_least(self) -> AugmentConfig:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db={list(self.snr_db)} has the most first; give the least and then the most")
+        return self
 
 
 class TrainConfig(Config):
@@ -203,7 +218,7 @@ class TrainConfig(Config):
     init: Path | None = None  # checkpoint whose weights to start from
     word_symbols: int = Field(1000, ge=0)  # so many of the most frequent words get a symbol of their own
     word_symbol_count: int = Field(20, ge=1)  # ... if they occur at least so often
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     steps: int = Field(20_000, ge=1)
     warmup_steps: int = Field(500, ge=0)
     curriculum_steps: int = Field(1_000, ge=0)  # sub-sentences grow from one word to whole sentences over these
@@ -259,6 +274,21 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _fits_prepared_clips(self) -> TrainConfig:
+        if (points := self.network_config.geometry.points) != len(LIP_POINTS):
+            raise ValueError(f"geometry.points={points}: prepared clips have {len(LIP_POINTS)}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _front_end_has_a_teacher(self) -> TrainConfig:
+        if self.frontend_steps and not self.shape_loss and (not self.pixel_word_loss or self.task == "frames"):
+            raise ValueError(
+                f"frontend_steps={self.frontend_steps}: with shape_loss=0 and without pixel_word_loss nothing teaches "
+                "the front-end alone; set one above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _options_of_sentences(self) -> TrainConfig:
         for name in ("consistency", "middle_ctc"):
             if self.task != "sentences" and (weight := getattr(self, name)):
@@ -289,9 +319,10 @@ class TrainConfig(Config):
 class GridConfig(Config):
     """A search over settings, measured by cross-validation: every combination of the values, or named variants."""
 
-    grid: dict[str, tuple[bool | int | float | str, ...]] = {}  # dotted setting -> values to try
+    # dotted setting -> values to try
+    grid: dict[str, Annotated[tuple[bool | int | float | str, ...], Field(min_length=1)]] = {}
     # name -> dotted setting -> the value that it changes; one that changes nothing is what the others stand beside
-    variants: dict[str, dict[str, bool | int | float | str | tuple[str, ...]]] = {}
+    variants: dict[str, dict[str, bool | int | float | str | tuple[int | float | str, ...]]] = {}
     folds: int = Field(5, ge=2)
     measured_folds: int | None = Field(None, ge=1)  # only the first ones; None: all
 

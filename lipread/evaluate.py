@@ -202,9 +202,12 @@ def read_manifest(
         ConfigError: clips of a reported split, to choose on.
     """
     manifest = Path(path) / "manifest.tsv" if Path(path).is_dir() else Path(path)
-    rows = [row for row in _rows(manifest) if split == ALL_SPLITS or row.get("split") == split]
+    listed = list(_rows(manifest))
+    rows = [row for row in listed if split == ALL_SPLITS or row.get("split") == split]
     if not rows:
-        known = ", ".join(sorted({row.get("split") or "" for row in _rows(manifest)}))
+        known = ", ".join(sorted({row.get("split") or "" for row in listed} - {""}))
+        if listed and not known:
+            raise DataError(f"{manifest}: its clips have no split; to take them all, give --split {ALL_SPLITS}")
         raise DataError(f"{manifest}: no clip of split {split!r}; it has: {known or 'no clips at all'}")
     twice = [name for name, count in Counter(row["clip"] for row in rows).items() if count > 1]
     if twice:

@@ -108,8 +108,16 @@ def measure_in_noise(
 
 
 def _voices(clips: Sequence[EvalClip]) -> Callable[[np.random.Generator], Array]:
+    heard = list(clips)
+
     def voice(rng: np.random.Generator) -> Array:
-        return sound_of(clips[int(rng.integers(len(clips)))])
+        while heard:
+            place = int(rng.integers(len(heard)))
+            try:
+                return sound_of(heard[place])
+            except LipreadError:
+                del heard[place]
+        raise DataError("babble is made from other people's sound, and no clip of theirs has any; choose another noise")
 
     return voice
 

@@ -152,6 +152,14 @@ def test_folds_tile_train_and_val(tmp_path: Path) -> None:
     assert {clip.split for clip in training} == {"train"} and {clip.split for clip in choosing["val"]} == {"val"}
 
 
+def test_folds_leave_people_out_who_are_held_out(tmp_path: Path) -> None:
+    real = load_clips(prepare(tmp_path / "real", speakers=("anna", "ben", "cleo"), clips=3, points_only=1))
+    for fold in range(2):
+        training, choosing = divide_clips(real, TrainConfig(folds=2, fold=fold, held_out_speakers=("ben",)))
+        assert {clip.speaker for clip in (*training, *choosing["val"])} == {"anna", "cleo"}
+        assert {clip.speaker for clip in choosing["held-out"]} == {"ben"}
+
+
 def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
     real = load_clips(prepare(tmp_path / "real", speakers=("anna", "bert", "cleo"), clips=4, points_only=2))
     drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",)))

@@ -162,6 +162,16 @@ def test_heads_divide_the_width_or_a_width_is_offered_that_they_divide(width: in
         ({"preset": "huge"}, "preset='huge'.*'tiny', 'small', 'base' or 'large'"),
         ({"learning_rate": math.inf}, "learning_rate=inf"),
         ({"threads": 0}, "threads=0"),
+        ({"seed": 2**63}, "seed=9223372036854775808"),
+        ({"augment": {"snr_db": [20, -5]}}, r"snr_db=\[20.0, -5.0\] has the most first"),
+        ({"augment": {"snr_db": [-1e4, 0]}}, "greater than or equal to -100"),
+        ({"network": {"geometry": {"points": 5}}}, "geometry.points=5: prepared clips have 9; leave it out"),
+        (
+            {"network": {"streams": ["points", "sound"], "encoder": {"type_vocab_size": 2}}},
+            "type_vocab_size=2 is too few segments",
+        ),
+        ({"frontend_steps": 5, "shape_loss": 0, "pixel_word_loss": 0}, "frontend_steps=5: .* nothing teaches"),
+        ({"frontend_steps": 5, "shape_loss": 0, "task": "frames"}, "frontend_steps=5: .* nothing teaches"),
     ],
 )
 def test_trainings_that_cannot_work(values: dict[str, Any], shown: str) -> None:

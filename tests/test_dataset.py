@@ -214,6 +214,29 @@ def test_a_stream_that_a_clip_lacks_is_not_asked_for(folder: Path) -> None:
     assert not batch.use_pixels.any()
 
 
+@pytest.mark.parametrize(("stream", "absent"), [("pixels", "points"), ("points", "pixels")])
+def test_a_stream_that_is_not_looked_at_is_never_all_that_there_is(stream: Any, absent: str, folder: Path) -> None:
+    network = PRESETS["tiny"].model_copy(update={"streams": (stream,)})
+    some = batches(training(folder), network=network, drop_pixels=0.5, drop_points=0.5)
+    for number in range(5):
+        assert getattr(some[number], f"use_{stream}").all()
+        assert not getattr(some[number], f"use_{absent}").any()
+    nothing = [replace(clip, points=np.full_like(clip.points, np.nan)) for clip in training(folder)]
+    if stream == "points":
+        with pytest.raises(DataError, match="no clip of the split `train` with points"):
+            batches(nothing, network=network)
+
+
+def test_a_network_that_only_hears_is_given_sound(folder: Path, tmp_path: Path) -> None:
+    network = PRESETS["tiny"].model_copy(update={"streams": ("sound",)})
+    heard = with_sound(training(folder), tmp_path)
+    some = batches([*heard, *(replace(clip, sound_path=None) for clip in heard)], network=network, drop_sound=0.5)
+    for number in range(5):
+        batch = some[number]
+        assert batch.use_sound.all() and not (batch.use_pixels.any() or batch.use_points.any())
+        assert batch.crops is None and batch.raw is None
+
+
 def test_drawn_heads_have_their_share(folder: Path, tmp_path: Path) -> None:
     drawn = prepare(tmp_path / "drawn", speakers=("doll",), splits=("train",), source="drawn", points_only=0)
     clips = training(folder) + load_clips(drawn)
@@ -241,8 +264,12 @@ def test_targets_and_labels_say_what_is_seen(folder: Path) -> None:
 
 
 def test_clips_without_word_times_have_targets(folder: Path) -> None:
-    batch = batches([replace(clip, words=()) for clip in training(folder)])[0]
+    clips = [replace(clip, words=()) for clip in training(folder)]
+    batch = batches(clips)[0]
     assert (batch.target_lengths > 0).all()
+    assert (batch.frame_labels == -100).all()  # nobody knows where they are said: not "nowhere"
+    silent = batches([replace(clip, text="") for clip in clips])[0]
+    assert set(silent.frame_labels[0, : silent.lengths[0]].tolist()) == {0}
 
 
 def test_words_outside_the_vocabulary_do_not_count(folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
+from lipread.errors import ConfigError
 from lipread.training import distributed
 from lipread.training.clips import load_clips
 from lipread.training.dataset import TrainingBatches
@@ -41,6 +42,9 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"accumulate": 3, "freeze_batchnorm": True},  # with its statistics over micro-batches it differs
     "one without pixels": {"batch_pixels": 1, "batch_points": 1, "drop_pixels": 0.0},
     "two views": {"consistency": 0.5, "batch_pixels": 4},
+    "front-end first, one without pixels": {
+        "frontend_steps": 2, "batch_pixels": 1, "batch_points": 3, "drop_pixels": 0.0,
+    },
     "pixels alone": {"batch_pixels": 3, "batch_points": 0, "drop_pixels": 0.0, "drop_points": 1.0},
 }
 
@@ -81,18 +85,19 @@ def flat(parts: dict[str, Tensor], kind: str) -> Tensor:
 def one_of_two(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    assert distributed.join() == (rank, 2)
+    assert distributed.join(CPU) == (rank, 2, CPU)
     results = {case: trained(settings(Path(folder), **changes), rank, 2) for case, changes in CASES.items()}
     results["sum"] = {"value": distributed.sum_over_processes(torch.tensor([1.0 + rank, 10.0]))}
-    with_gradient, without = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(4))
+    with_gradient, without, idle = (nn.Parameter(torch.zeros(size)) for size in ((2, 3), (4,), (5,)))
     frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
     with_gradient.grad = torch.full((2, 3), 1.0 + rank)
     if rank:
         without.grad = torch.arange(4.0)
-    distributed.sum_gradients([with_gradient, without, frozen])
+    distributed.sum_gradients([with_gradient, without, idle, frozen])
     assert with_gradient.grad is not None
     assert without.grad is not None
     assert frozen.grad is None
+    assert idle.grad is None  # nobody has one: the optimizer is to leave it alone
     results["sum"] |= {"with": with_gradient.grad, "without": without.grad}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.barrier()
@@ -148,10 +153,30 @@ def test_sums(two: tuple[Path, list[dict[str, dict[str, Tensor]]]]) -> None:
 
 def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert distributed.join() == (0, 1)
+    assert distributed.join(CPU) == (0, 1, CPU)
     value = torch.tensor([2.0])
     assert distributed.sum_over_processes(value).tolist() == [2.0]
     parameter = nn.Parameter(torch.zeros(1))
     distributed.sum_gradients([parameter])
     assert parameter.grad is None
     distributed.leave()
+
+
+def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[str] = []
+    chosen: list[int] = []
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(dist, "init_process_group", began.append)
+    assert distributed.join(torch.device("cuda"))[2] == torch.device("cuda", 1)
+    assert distributed.join(CPU)[2] == CPU
+    assert (began, chosen) == (["nccl", "gloo"], [1])
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="process 3 of this machine has no GPU, there are 2; start 2"):
+        distributed.join(torch.device("cuda"))
+    with pytest.raises(ConfigError, match="cannot share device 'cuda:0'"):
+        distributed.join(torch.device("cuda", 0))
+    with pytest.raises(ConfigError, match="cannot train on device 'mps'"):
+        distributed.join(torch.device("mps"))

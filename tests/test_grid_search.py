@@ -160,6 +160,10 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
         ("[grid]\naugment.flip.hard = [2.0]\n", "augment.flip.hard is not a setting"),
         ("[grid]\nseed = 3\n", "grid.seed=3"),
         ("[gird]\nseed = [3]\n", "did you mean grid?"),
+        ("[grid]\nseed = []\n", "grid.seed=()"),
+        ("[grid]\nfolds = [2, 3]\n", "grid: folds is set by the search itself"),
+        ("[variants.a]\nout = \"elsewhere\"\n", "grid: out is set by the search itself"),
+        ("[variants.a]\npreset = \"small\"\nnetwork.fusion_layers = 2\n", "a preset changes nothing beside settings"),
         ("not toml", "not valid TOML"),
     ],
 )
@@ -182,6 +186,16 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         grid_search(config, GRID)
     with pytest.raises(ConfigError, match="holds a search with another learning_rate"):
         grid_search(config.model_copy(update={"learning_rate": 0.1}), small)
+    (config.out / "search.json").write_text('{"settings": {')
+    with pytest.raises(ConfigError, match=r"search\.json: is damaged"):
+        grid_search(config, small)
+
+
+def test_what_has_no_error_rate_cannot_be_searched_by(tmp_path: Path) -> None:
+    config = settings(prepare(tmp_path / "data"), tmp_path / "search")
+    with pytest.raises(ConfigError, match="has no error rate to search by"):
+        grid_search(config.model_copy(update={"task": "frames"}), GRID)
+    assert not config.out.exists()
 
 
 def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,3 +210,7 @@ def test_values_replace_settings_of_the_preset() -> None:
     assert changed.network_config.encoder.num_hidden_layers == 3
     assert changed.network_config.frontend == config.network_config.frontend
     assert changed.learning_rate == 1e-3
+    assert with_values(config, {"augment.snr_db": (0.0, 5.0)}).augment.snr_db == (0.0, 5.0)
+    assert with_values(config, {"preset": "base"}).network_config.encoder.hidden_size == 512
+    with pytest.raises(ConfigError, match="a preset changes nothing beside settings of network"):
+        with_values(changed, {"preset": "base"})

@@ -115,6 +115,24 @@ def test_clips_that_cannot_be_read_are_named_and_left_out(
         measure_in_noise(reader, clips[1:2], [], "white", [math.inf])
 
 
+def test_babble_is_made_of_those_that_have_sound(clips: list[EvalClip], monkeypatch: pytest.MonkeyPatch) -> None:
+    def sound_of(clip: EvalClip) -> Any:
+        if clip.clip == "mute":
+            raise NoSoundError("mute.mp4 has no sound")
+        return CLEAN if clip.speaker == "me" else CLEAN[::-1] + 0.3
+
+    monkeypatch.setattr(in_noise, "sound_of", sound_of)
+    reader: Any = Listening()
+    mute, voice = (EvalClip(name, "you", "set", video=Path(f"{name}.mp4")) for name in ("mute", "voice"))
+    few, all_of_them = (
+        measure_in_noise(reader, clips, others, "babble", [0.0, math.inf])
+        for others in ([voice], [mute, voice, mute])
+    )
+    assert [each.scores for each in few] == [each.scores for each in all_of_them]
+    with pytest.raises(DataError, match="no clip of theirs has any"):
+        measure_in_noise(reader, clips, [mute], "babble", [0.0])
+
+
 def test_a_model_that_does_not_hear_is_refused(clips: list[EvalClip]) -> None:
     deaf: Any = Listening(hears=False)
     deaf.checkpoint = type("Checkpoint", (), {"name": "lips"})()

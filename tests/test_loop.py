@@ -183,6 +183,36 @@ def test_teachers_that_cannot_teach(data: Path, tmp_path: Path) -> None:
         made(quiet(data, teachers=(path,), network=hearing))
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         made(quiet(data, teachers=(tmp_path / "none.safetensors",)))
+    frontend, encoder = still(TINY).frontend, still(TINY).encoder
+    wider = still(TINY).model_copy(update={"frontend": frontend.model_copy(update={"crop_side_px": 96})})
+    with pytest.raises(ConfigError, match="looks at crops of 88 pixels, and 96 are trained here"):
+        made(quiet(data, teachers=(path,), network=wider))
+    longer = still(TINY).model_copy(update={"encoder": encoder.model_copy(update={"max_position_embeddings": 300})})
+    with pytest.raises(ConfigError, match=f"frames at most, .*={encoder.max_position_embeddings}$"):
+        made(quiet(data, teachers=(path,), network=longer))
+
+
+def test_batches_are_padded_to_few_sizes_that_the_network_reads(data: Path) -> None:
+    _, batches = made(quiet(data))
+    batch = batches[0]
+    frames = batch.points.shape[1]
+    assert batch.padded(32, 255).points.shape[1] == -(-frames // 32) * 32
+    assert batch.padded(32, frames + 1).points.shape[1] == frames + 1
+    assert batch.padded(32, frames).points.shape[1] == frames
+    assert all(
+        value.shape[1] == frames + 1
+        for name in ("points", "shape", "frame_labels")
+        if (value := getattr(batch.padded(32, frames + 1), name)) is not None
+    )
+
+
+def test_at_first_the_front_end_learns_alone(data: Path) -> None:
+    config = quiet(data, frontend_steps=9, batch_pixels=1, batch_points=3, accumulate=2, drop_pixels=0.0)
+    state, batches = made(config)
+    before = {key: value.clone() for key, value in state.network.state_dict().items()}
+    training_step(state, [batches[0], batches[1]], config, CPU)  # one of them has no pixels
+    moved = {key for key, value in state.network.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved and all(key.startswith("frontend.") for key in moved)
 
 
 def test_the_loss_is_the_mean_over_clips_and_the_gradient_its_own(data: Path) -> None:

@@ -94,8 +94,8 @@ def load_clips(folder: Path) -> list[Clip]:
 def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], dict[str, list[Clip]]]:
     """What is trained on, and what chooses, by name.
 
-    With `config.folds`, the clips of `val` and those of `train` from the same kind of source are dealt out anew, but for
-    those of people who are held out; points without pixels and drawn heads stay in training beside real clips.
+    With `config.folds`, the clips of `val` and those of `train` from the same kind of source are dealt out anew, but
+    not of people who are held out; points without pixels and drawn heads stay in training beside real clips.
     """
     usable = [clip for clip in clips if clip.split in ("train", "val")]
     strangers = [clip for clip in usable if clip.split == "train" and clip.speaker in config.held_out_speakers]

@@ -73,8 +73,9 @@ class TrainingBatches(Dataset[Batch]):
         self.rank, self.world_size = rank, world_size
         streams = config.network_config.streams
         self._sees, self._feels, self._hears = (name in streams for name in ("pixels", "points", "sound"))
-        self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn" and self._gives(c)])
-        self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn" and self._gives(c)])
+        clips = [clip for clip in clips if self._gives(clip)]
+        self.real = Pool([c for c in clips if c.crops_path and c.source != "drawn"])
+        self.drawn = Pool([c for c in clips if c.crops_path and c.source == "drawn"])
         self.points = Pool([c for c in clips if self._has_points(c)])
         max_frames = config.network_config.encoder.max_position_embeddings - 1
         self._voices = [clip for clip in clips if clip.sound_path] if self._hears else []

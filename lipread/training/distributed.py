@@ -34,7 +34,9 @@ def _own_gpu(device: torch.device) -> torch.device:
     if device.index is not None:
         raise ConfigError(f"several processes cannot share device {str(device)!r}; give cuda, so that each has its own")
     if number >= there:
-        raise ConfigError(f"process {number + 1} of this machine has no GPU, there are {there}; start {there}, or add --device cpu")
+        raise ConfigError(
+            f"process {number + 1} of this machine has no GPU, there are {there}; start {there}, or add --device cpu"
+        )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 

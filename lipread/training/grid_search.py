@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import optuna
 
 Combination = dict[str, Any]  # dotted setting -> value, or "variant" -> its name
+FIXED = ("out", "folds", "fold", "evaluate_every")  # settings that the search itself sets
 
 HEARTBEAT_S = 15
 DEAD_AFTER_S = 60  # without a heartbeat
@@ -56,10 +57,13 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
         config: settings that all have in common; `config.out` is the folder of the search, which goes on where it is.
         note: is told what goes on.
     Returns: all trials, which also lie in `config.out`/search.tsv, drawn in search.png.
-    Raises: ConfigError: a combination cannot work, or the store holds another search. DataError: nothing to choose on.
+    Raises: ConfigError: a combination cannot work, the store holds another search, or the task has no error rate.
+        DataError: nothing to choose on.
         MissingDependencyError: optuna is absent. And whatever the training raises.
     """
     library = _optuna()
+    if config.task == "frames":
+        raise ConfigError("task='frames' learns without words and has no error rate to search by; choose another task")
     combinations = [dict(zip(grid.choices, each, strict=True)) for each in itertools.product(*grid.choices.values())]
     for values in combinations:
         with_values(config, grid.settings(values))
@@ -105,6 +109,10 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
 
 def with_values(config: TrainConfig, values: Combination) -> TrainConfig:
     """The configuration with some settings, named by dots, replaced. Raises: ConfigError."""
+    if fixed := sorted(set(values) & set(FIXED)):
+        raise ConfigError(f"grid: {fixed[0]} is set by the search itself; leave it out")
+    if "preset" in values and (config.network or any(name.startswith("network.") for name in values)):
+        raise ConfigError("grid: a preset changes nothing beside settings of network; try either")
     plain = config.model_dump()
     if any(name.startswith("network.") for name in values):
         plain["network"] = config.network_config.model_dump()
@@ -139,9 +147,10 @@ def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: i
                 update={"out": run, "folds": folds, "fold": fold, "evaluate_every": chosen.steps}
             )
             figures = measure(chosen.model_copy(update={"init": train(chosen, show=False)}))
-            if "val" not in figures:
+            figure = figures.get("val") or figures.get("val, sound")
+            if not figure:
                 raise DataError("there is no clip with words to choose on; prepare data with a text first")
-            texts = {"said": figures["val"].references, "read": figures["val"].hypotheses}
+            texts = {"said": figure.references, "read": figure.hypotheses}
             write_text(result, json.dumps({"settings": settings, **texts}, indent=1) + "\n")
             shutil.rmtree(run, ignore_errors=True)  # its checkpoints would fill the disk
     found: dict[str, list[str]] = json.loads(result.read_text(encoding="utf-8"))
@@ -222,7 +231,10 @@ def _check_same(config: TrainConfig, grid: GridConfig) -> None:
     if not path.exists():
         write_text(path, json.dumps(ours, indent=1) + "\n")
         return
-    theirs = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: is damaged, so what was searched is not known; choose another --out") from error
     for part in ours:
         for name, value in ours[part].items():
             if theirs[part].get(name) != value:

@@ -80,7 +80,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     Raises: ConfigError, DataError, CheckpointError, OutputError, TrainingError.
     """
     ready = make_ready(config)
-    config, state, device, rank = ready.config, ready.state, ready.device, ready.rank
+    config, state, batches, device, rank = ready.config, ready.state, ready.batches, ready.device, ready.rank
     latest, best = config.out / "latest.pt", config.out / "best.safetensors"
     if latest.exists():
         load_state(state, latest, device)
@@ -92,7 +92,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     if state.step:
         report.note(f"{config.out}: goes on after step {state.step} of {config.steps}")
     try:
-        for numbered in report.steps(in_steps(ready.batches, first, config.workers), state.step):
+        for numbered in report.steps(in_steps(batches, first, config.workers), state.step):
             seed_step(config.seed, state.step, rank)
             loss = training_step(state, numbered, config, device)
             state.step += 1
@@ -275,6 +275,10 @@ def choose(
     state.network.load_state_dict(state.average.state)
     state.network.eval()
 
+    known = state.network.config.streams
+    lips = "pixels" in known or "points" in known
+    by_pixels = "pixels" in known and (config.batch_pixels > 0 or "points" not in known)
+
     def figure(clips: list[Clip], **streams: bool) -> Evaluation:
         if state.classes:
             return classify(state.network, cuts_of_all(clips, config), state.classes, device, **streams)
@@ -285,11 +289,13 @@ def choose(
         for name, clips in choosing.items():
             if not any(clip.text for clip in clips) or state.hidden_frames:  # learned without words: nothing is read
                 continue
-            figures[name] = figure(clips, use_pixels=config.batch_pixels > 0)
+            if lips:
+                figures[name] = figure(clips, use_pixels=by_pixels)
             heard = [clip for clip in clips if clip.sound_path]
             if state.network.hears and heard:
                 figures[f"{name}, sound"] = figure(heard, use_pixels=False, use_points=False, use_sound=True)
-                figures[f"{name}, both"] = figure(heard, use_sound=True)
+                if lips:
+                    figures[f"{name}, both"] = figure(heard, use_pixels=by_pixels, use_sound=True)
     state.network.load_state_dict(kept)
     return figures
 

@@ -187,8 +187,9 @@ def grained(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
 
 
 def coded(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
-    """What JPEG of that quality leaves: its cosine transform in blocks, quantised; sides are whole blocks."""
-    side, blocks = x.shape[-1], x.shape[-1] // BLOCK_PX
+    """What JPEG of that quality leaves: its cosine transform in blocks, quantised; a part of a block is filled up."""
+    side, more = x.shape[-1], -x.shape[-1] % BLOCK_PX
+    x, blocks = F.pad(x, (0, more, 0, more), mode="replicate"), (side + more) // BLOCK_PX
     quality = raw.quality[owner]
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     steps = torch.tensor(QUANTISATION, device=x.device, dtype=x.dtype)
@@ -197,7 +198,7 @@ def coded(x: Tensor, raw: RawPixels, owner: Tensor) -> Tensor:
     x = x.round().clamp(0, 255).view(-1, blocks, BLOCK_PX, blocks, BLOCK_PX).transpose(2, 3) - 128
     x = cosine @ x @ cosine.T
     x = cosine.T @ ((x / steps).round() * steps) @ cosine
-    return (x + 128).transpose(2, 3).reshape(-1, side, side).clamp(0, 255)
+    return (x + 128).transpose(2, 3).reshape(-1, side + more, side + more)[:, :side, :side].clamp(0, 255)
 
 
 def _cosines(like: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,7 +13,7 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint
 from lipread.config import TrainConfig
 from lipread.devices import choose_device
-from lipread.errors import ConfigError, LipreadError
+from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip, divide_clips, load_clips, training_vocabulary
@@ -28,7 +29,7 @@ class Ready:
 
     config: TrainConfig
     state: State
-    batches: TrainingBatches
+    vocabulary: tuple[str, ...]
     training: list[Clip]
     choosing: dict[str, list[Clip]]
     alphabet: Alphabet
@@ -36,6 +37,15 @@ class Ready:
     rank: int
     world_size: int
     left_out: int
+
+    @cached_property
+    def batches(self) -> TrainingBatches:
+        """What is trained on. Raises: DataError, ConfigError: there is nothing, or too little for so many processes."""
+        return TrainingBatches(
+            self.training, self.config, self.alphabet, self.vocabulary,
+            crop_side_px=self.state.network.config.frontend.crop_side_px, classes=self.state.classes,
+            rank=self.rank, world_size=self.world_size,
+        )
 
 
 def make_ready(config: TrainConfig) -> Ready:
@@ -50,21 +60,26 @@ def make_ready(config: TrainConfig) -> Ready:
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
         raise ConfigError(f"held_out_speakers: nobody in the data is called {', '.join(sorted(unknown))}; check --data")
     fitting = [clip for clip in clips if fits(clip, config)]
+    if clips and not fitting:
+        raise DataError(
+            f"all {len(clips)} clips are longer than the {network.encoder.max_position_embeddings - 1} frames that the "
+            "network reads; cut them, or raise network.encoder.max_position_embeddings"
+        )
     training, choosing = divide_clips(fitting, config)
     vocabulary = training_vocabulary(training)
     alphabet = choose_alphabet(config, training)
     classes = choose_classes(config, training)
     sizes = {"alphabet_size": alphabet.size, "classes": len(classes)}
-    config = config.model_copy(update={"network": network.model_copy(update=sizes)})
+    pixels = "pixels" in network.streams and any(clip.crops_path for clip in training)
+    config = config.model_copy(update={
+        "network": network.model_copy(update=sizes),
+        "frontend_steps": config.frontend_steps if pixels else 0,  # of a front-end that has nothing to look at
+    })
     state = prepare_state(config, alphabet, vocabulary, device, classes=classes)
     if state.hidden_frames:
         state.hidden_frames.centres.copy_(clusters_of(training, config.clusters, config.seed))
-    batches = TrainingBatches(
-        training, config, alphabet, vocabulary,
-        crop_side_px=state.network.config.frontend.crop_side_px, classes=classes, rank=rank, world_size=world_size,
-    )
     return Ready(
-        config, state, batches, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
+        config, state, vocabulary, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
     )
 
 

@@ -98,6 +98,14 @@ def _teacher(path: Path, pupil: LipNetwork, alphabet: Alphabet, device: torch.de
     if missing := set(pupil.config.streams) - set(trained.network.config.streams):
         said = ", ".join(sorted(missing))
         raise ConfigError(f"teachers: {path} does not know the stream {said}, which is trained here")
+    theirs, ours = trained.network.config.frontend.crop_side_px, pupil.config.frontend.crop_side_px
+    if theirs != ours:
+        raise ConfigError(f"teachers: {path} looks at crops of {theirs} pixels, and {ours} are trained here")
+    if (most := trained.network.max_frames) < pupil.max_frames:
+        raise ConfigError(
+            f"teachers: {path} reads {most} frames at most, and {pupil.max_frames} are trained here; "
+            f"give network.encoder.max_position_embeddings={most + 1}"
+        )
     return trained.network.requires_grad_(False)
 
 
