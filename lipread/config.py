@@ -7,6 +7,7 @@ and from the command line.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -362,7 +363,7 @@ def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = 
         elif first["type"] == "value_error":  # our own sentence, which shows the values
             said = ": " + first["msg"].removeprefix("Value error, ")
         else:
-            said = f"={_short(first['input'])}: {first['msg'].replace('Input should', 'it should', 1)}"
+            said = f"={_short(first['input'])}: {re.sub('^(Input|Tuple) should', 'it should', first['msg'])}"
         raise ConfigError(f"{origin}: {name}{said}") from error
 
 

@@ -372,6 +372,10 @@ def test_compression_keeps_the_picture_and_loses_detail() -> None:
     assert coded.shape == film.shape and coded.dtype == np.uint8
     error = np.abs(coded.astype(int) - film).mean()
     assert 0.5 < error < 8
+    change = change_pixels(np.arange(4.0), np.zeros(4, bool), 88, rng(0), only(compress=1.0), 84, flip=False)
+    part = shown(RawPixels.of([film], [change], [0]), 84).numpy()  # ten blocks and a half
+    assert part.shape == (4, 84, 84)
+    assert np.abs(part.astype(int) - film[:, 2:86, 2:86]).mean() < 8
     assert np.abs(changed_film(film, rng(0), only()).astype(int) - film).max() <= 1
 
 

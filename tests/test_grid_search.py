@@ -160,7 +160,7 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
         ("[grid]\naugment.flip.hard = [2.0]\n", "augment.flip.hard is not a setting"),
         ("[grid]\nseed = 3\n", "grid.seed=3"),
         ("[gird]\nseed = [3]\n", "did you mean grid?"),
-        ("[grid]\nseed = []\n", "grid.seed=()"),
+        ("[grid]\nseed = []\n", "grid.seed=[]: it should have at least 1 item"),
         ("[grid]\nfolds = [2, 3]\n", "grid: folds is set by the search itself"),
         ("[variants.a]\nout = \"elsewhere\"\n", "grid: out is set by the search itself"),
         ("[variants.a]\npreset = \"small\"\nnetwork.fusion_layers = 2\n", "a preset changes nothing beside settings"),

@@ -480,7 +480,7 @@ def test_clips_longer_than_the_network_reads_are_left_out(
     assert "4 clips are longer than 37 frames and left out" in capsys.readouterr().out
     assert load_checkpoint(best).record["clips"] == {"points": 2}
     narrow = TINY.model_copy(update={"encoder": TINY.encoder.model_copy(update={"max_position_embeddings": 9})})
-    with pytest.raises(DataError, match="no clip of the split `train`"):
+    with pytest.raises(DataError, match="all 6 clips are longer than the 8 frames that the network reads"):
         train(settings(mixed, steps=2, out=tmp_path / "other", network=narrow), show=False)
 
 
