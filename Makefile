@@ -1,7 +1,7 @@
 # Every target sets up .venv first (tools/setup.sh), which takes a few minutes once and no time afterwards.
 #   make demo [VIDEO=path]   read a video, or a freshly drawn talking head (and its voice), and show words and times
 #   make app [ARGS=...]     the web page, on this machine only; ARGS="--port 8000" and so on, see app.py --help
-#   make test                the quick tests, on the CPU and offline; ARGS='-k mouth' goes to pytest
+#   make test                the tests but for those in a browser, on the CPU and offline; ARGS='-k mouth' goes to pytest
 #   make bench               speed, stage by stage
 #   make lint                ruff and mypy
 #   make clean               delete what the other targets wrote; .venv, prepared/ and runs/ stay

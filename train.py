@@ -171,9 +171,15 @@ def main() -> int:
             if not found:
                 raise ConfigError("no prepared folder: give --data FOLDER, or fill prepared/ with `lipread prepare`")
             config = config.model_copy(update={"data": tuple(found)})
+        if grid and only_evaluate:
+            raise ConfigError("--search trains, and --evaluate-only does not; give one of them")
         if dry:
+            from lipread.training.grid_search import planned
             from lipread.training.loop import dry_run
 
+            if grid:
+                config, plan = planned(config, grid)
+                print(plan)
             print(dry_run(config))
             return 0
         if only_evaluate:

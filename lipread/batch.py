@@ -82,6 +82,13 @@ class Recipe:
                     "where all outputs must lie; remove the link or choose another output folder"
                 ) from error
 
+    def require_apart(self, job: Job) -> None:
+        """Look whether a file that would be written is the video itself. Raises: OutputError."""
+        for each in self.outputs(job.name):
+            local = not is_url(each) and not is_url(job.source)
+            if local and os.path.exists(each) and os.path.exists(job.source) and os.path.samefile(each, job.source):
+                raise OutputError(f"{each} is the video itself and would be replaced; choose another output folder")
+
     def sweep(self, names: Iterable[str]) -> None:
         """Delete what killed processes left half-written beside the outputs of these names."""
         if not is_url(self.folder):
@@ -260,6 +267,7 @@ def read_one(
     began_s, device = time.monotonic(), reader.device
     try:
         recipe.require_inside(job.name)
+        recipe.require_apart(job)
         with (
             at_hand(job.source) as path,
             written_to(recipe.folder) as folder,

@@ -40,7 +40,7 @@ from lipread.cli_prepare import prepare_app
 from lipread.cli_sound import noise_command, sync_command
 from lipread.cli_transcribe import transcribe_command
 from lipread.config import SearchConfig
-from lipread.errors import LipreadError
+from lipread.errors import ConfigError, LipreadError
 from lipread.files import printable
 
 app = typer.Typer(
@@ -93,6 +93,7 @@ def crop(
     if not watched.faces:
         raise NoFaceError(f"{video}: no face was found, so there is no mouth to show; use a video that shows a face")
     said = load_reader(model, device).read_track(watched.track).words if words else ()
+    from lipread.inputs import CROPS_SUFFIX
     from lipread.mouth import crop_strip, write_crops_mp4
     from lipread.terminal import write_png
 
@@ -101,7 +102,7 @@ def crop(
         write_png(target := inside(output_dir, f"{video.stem}.strip.png"), crop_strip(watched.track.crops, said))
         typer.echo(target)
     if film:
-        write_crops_mp4(target := inside(output_dir, f"{video.stem}.crops.mp4"), watched.track.crops)
+        write_crops_mp4(target := inside(output_dir, f"{video.stem}{CROPS_SUFFIX}"), watched.track.crops)
         typer.echo(target)
     for warning in watched.warnings:
         typer.echo(f"lipread: warning: {warning}", err=True)
@@ -113,7 +114,9 @@ def demo(
     video: Annotated[Path | None, typer.Argument(help="Video to read; without it a talking head is drawn.")] = None,
     named: Annotated[Path | None, typer.Option("--video", help="The same, as an option.")] = None,
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where to write.")] = Path("demo-out"),
-    seed: Annotated[int, typer.Option(min=0, help="Which head to draw, which sentence it says.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Which head to draw, which sentence it says.", show_default="0")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="What the drawn head says; else a sentence of the seed.")] = None,
     model: Model = "small",
     device: Device = "auto",
@@ -125,8 +128,12 @@ def demo(
     head has where eSpeak NG is installed), and show the words."""
     from lipread.demo import run_demo
 
+    if video and named:
+        raise ConfigError(f"give the video once: either {video} or --video {named}")
+    if (given := video or named) and (seed is not None or text is not None):
+        raise ConfigError(f"--seed and --text are for a head that is drawn, and {given} is read; leave them out")
     way, reader = parse_modality(modality), load_reader(model, device, search)
-    run_demo(video or named, output_dir, seed=seed, text=text, reader=reader, modality=way)
+    run_demo(given, output_dir, seed=seed or 0, text=text, reader=reader, modality=way)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

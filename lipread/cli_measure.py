@@ -188,7 +188,8 @@ def adapt_command(
     checkpoint = adapted(reader.checkpoint, pieces, steps=steps)
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, checkpoint.record, half=True)
     read = len(jobs) - len(problems)
-    typer.echo(f"{output}: fitted to {len(pieces)} pieces of {read} videos; use it with --model {output}")
+    fitted = f"fitted to {_counted(len(pieces), 'piece')} of {_counted(read, 'video')}"
+    typer.echo(f"{output}: {fitted}; use it with --model {output}")
     if failures or problems:
         raise typer.Exit(1)
 
@@ -200,12 +201,16 @@ def average_command(
     """Average the weights of checkpoints; measure the result before you use it."""
     from lipread.checkpoint import average, load_checkpoint, save_checkpoint
     from lipread.files import require_writable
-    from lipread.pipeline import WEIGHTS_SUFFIX
+    from lipread.pipeline import WEIGHTS_SUFFIX, checkpoint_path
 
     require_writable(output, WEIGHTS_SUFFIX)
-    mean = average([load_checkpoint(path) for path in checkpoints])
+    mean = average([load_checkpoint(checkpoint_path(path)) for path in checkpoints])
     save_checkpoint(output, mean.network, mean.alphabet, mean.record, half=True)
     typer.echo(f"{output}: the mean of {len(checkpoints)} checkpoints")
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("s" if count != 1 else "")
 
 
 def bench_command(

@@ -355,13 +355,13 @@ def make_config(kind: type[AnyConfig], values: dict[str, Any], *, origin: str = 
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
-        name = ".".join(path) or kind.__name__
+        name = ".".join(path)
         if first["type"] == "extra_forbidden":
             said = f" is not a setting; {_known_settings(kind, path)}"
         elif first["type"] == "missing":
             said = " is missing"
         elif first["type"] == "value_error":  # our own sentence, which shows the values
-            said = ": " + first["msg"].removeprefix("Value error, ")
+            said = (": " if name else "") + first["msg"].removeprefix("Value error, ")
         else:
             said = f"={_short(first['input'])}: {re.sub('^(Input|Tuple) should', 'it should', first['msg'])}"
         raise ConfigError(f"{origin}: {name}{said}") from error

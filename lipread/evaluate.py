@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from lipread.hearing import Modality
     from lipread.pipeline import LipReader
 
-NEEDED_COLUMNS = ("clip", "speaker", "text")
-ALL_SPLITS = "all"
+NEEDED_COLUMNS = ("clip", "text")
+ALL_SPLITS, TRAIN = "all", "train"
 REPORTED_SPLITS = ("test", "unseen")  # nothing is chosen on these
 
 
@@ -193,7 +193,8 @@ def read_manifest(
     """Find the clips to judge by.
 
     Args:
-        path: a manifest.tsv with the columns clip, speaker, text and, if wanted, split; or the folder it lies in.
+        path: a manifest.tsv with the columns clip, text and, if wanted, speaker (without it, every clip is a person of
+            its own) and split (without it, `train`); or the folder it lies in.
         split: only clips of this split; "all" for every one.
         clips: folder of the videos; by default `clips` beside the manifest, else a prepared folder's `crops`.
         limit: at most so many clips, spread evenly over the list so that every speaker has a chance.
@@ -203,16 +204,17 @@ def read_manifest(
     """
     manifest = Path(path) / "manifest.tsv" if Path(path).is_dir() else Path(path)
     listed = list(_rows(manifest))
-    rows = [row for row in listed if split == ALL_SPLITS or row.get("split") == split]
+    rows = [row for row in listed if split in (ALL_SPLITS, row["split"])]
     if not rows:
-        known = ", ".join(sorted({row.get("split") or "" for row in listed} - {""}))
-        if listed and not known:
-            raise DataError(f"{manifest}: its clips have no split; to take them all, give --split {ALL_SPLITS}")
-        raise DataError(f"{manifest}: no clip of split {split!r}; it has: {known or 'no clips at all'}")
+        known = ", ".join(sorted({row["split"] for row in listed}))
+        raise DataError(
+            f"{manifest}: no clip of split {split!r}; it has: "
+            + (f"{known}; --split {ALL_SPLITS} takes them all" if known else "no clips at all")
+        )
     twice = [name for name, count in Counter(row["clip"] for row in rows).items() if count > 1]
     if twice:
         raise DataError(f"{manifest}: clip {twice[0]} is listed twice; delete one of the lines")
-    if to_choose and any(row.get("split") in REPORTED_SPLITS for row in rows):
+    if to_choose and any(row["split"] in REPORTED_SPLITS for row in rows):
         raise ConfigError(
             f"split {split!r}: clips of {' and '.join(REPORTED_SPLITS)} are for reporting, and figures on them mean "
             "nothing once something was chosen on them; choose on another split, such as val"
@@ -243,12 +245,12 @@ def _rows(manifest: Path) -> Iterator[dict[str, str]]:
             if missing:
                 raise DataError(
                     f"{manifest}: the column {missing[0]!r} is missing; a manifest is tab-separated with the columns "
-                    f"{', '.join(NEEDED_COLUMNS)} and split"
+                    f"{', '.join(NEEDED_COLUMNS)} and, if wanted, speaker and split"
                 )
             for row in table:
                 if any(not row[name] for name in NEEDED_COLUMNS):
                     raise DataError(f"{manifest}: line {table.line_num} is incomplete; it needs {NEEDED_COLUMNS}")
-                yield row
+                yield row | {"speaker": row.get("speaker") or row["clip"], "split": row.get("split") or TRAIN}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(

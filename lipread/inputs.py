@@ -27,7 +27,9 @@ VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
     | {".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
-CAPTIONED_SUFFIX = ".captioned.mp4"  # what we write ourselves is not read again
+CAPTIONED_SUFFIX = ".captioned.mp4"
+CROPS_SUFFIX = ".crops.mp4"
+OWN_FILMS = (CAPTIONED_SUFFIX, CROPS_SUFFIX)  # what we write ourselves is not read again
 LIVE_SUFFIX = ".live"  # of what is said in a video while it is being read
 STDIN = "-"
 MAX_PART_BYTES = 200  # of one part of an output name; file systems take 255 with all suffixes
@@ -153,7 +155,7 @@ def _is_video(name: str, pattern: str = "") -> bool:
     suffix = os.path.splitext(pattern)[1]
     any_suffix = bool(suffix) and _WILDCARDS.isdisjoint(suffix)
     usual = os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
-    return (any_suffix or usual) and not name.endswith(CAPTIONED_SUFFIX)
+    return (any_suffix or usual) and not name.endswith(OWN_FILMS)
 
 
 def _videos_below(folder: Path, failures: list[Failure]) -> list[Path]:

@@ -191,7 +191,7 @@ class LipReader:
         if modality == "auto":
             return None
         raise NoSoundError(
-            f"{os.fspath(path)} has no sound that can be decoded, so modality {modality!r} cannot be; use video or auto"
+            f"{os.fspath(path)} has no sound that can be decoded, which modality {modality!r} needs; use video or auto"
         )
 
     def _check_modality(self, modality: str) -> None:
@@ -268,7 +268,9 @@ class LipReader:
         reason = None
         if not words:
             nothing = "the lips move, but no word was recognised in their movement"
-            if heard_alone:
+            if any(each.raw_text for each in utterances):
+                reason = "none of the texts that may be written fits; without the search's limits something was read"
+            elif heard_alone:
                 reason = said.problem or "no word was recognised in the sound"
             else:
                 reason = reason_for_silence(present, seen.spread) or said.problem or nothing

@@ -177,6 +177,16 @@ def test_names_that_lead_out_fail_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "a.txt").exists()
 
 
+def test_a_video_is_never_replaced_by_its_text(tmp_path: Path) -> None:
+    source = files(tmp_path, a_txt="a film with an odd name", b_mp4="fine")
+    jobs, _ = collect([source / "a.txt", source / "b.mp4"])
+    reader = PretendReader()
+    report = read(reader, jobs, source)
+    assert "a.txt is the video itself and would be replaced" in report.failures[0].message
+    assert (reader.seen, report.done, report.exit_code) == (["b.mp4"], 1, 1)
+    assert (source / "a.txt").read_text() == "a film with an odd name"
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_a_link_that_leads_out_is_named_before_anything_is_read(live: bool, tmp_path: Path) -> None:
     jobs, _ = collect([files(tmp_path / "in", a__b_mp4="fine", c_mp4="fine")])

@@ -106,6 +106,13 @@ def test_an_average_is_the_mean_of_every_weight(tmp_path: Path) -> None:
     assert mean.temperature == 1.0
 
 
+def test_bundled_names_are_taken_for_an_average(tmp_path: Path) -> None:
+    assert main(["average", "small", "small", "-o", str(tmp_path / "same.safetensors")]) == 0
+    paths = (bundled_models()["small"], tmp_path / "same.safetensors")
+    ours, same = (load_checkpoint(path).network.state_dict() for path in paths)
+    assert all(torch.allclose(ours[key].float(), same[key].float(), atol=1e-6) for key in ours)
+
+
 def test_what_cannot_be_averaged(tmp_path: Path, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, tiny_network(TINY.model_copy(update={"classes": 3})), ENGLISH, {"classes": list("abc")})

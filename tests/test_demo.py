@@ -26,6 +26,17 @@ def test_drawn_head(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".mp4", ".srt", ".vtt", ".tsv", ".txt", ".json"}
 
 
+def test_what_is_given_twice_or_in_vain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        (["a.mp4", "--video", "b.mp4"], "give the video once: either a.mp4 or --video b.mp4"),
+        (["a.mp4", "--seed", "0"], "--seed and --text are for a head that is drawn, and a.mp4 is read"),
+        (["--video", "b.mp4", "--text", "bin"], "and b.mp4 is read"),
+    ):
+        assert cli.main(["demo", "-o", str(tmp_path / "out"), *arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_own_text_is_normalised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_demo(None, tmp_path, text="Set RED, now!", reader=teller())
     assert "set red now" in capsys.readouterr().out

@@ -67,6 +67,14 @@ def test_limit_spreads_over_the_manifest(corpus: Path) -> None:
     assert len(read_manifest(corpus, limit=99)) == 3
 
 
+def test_a_manifest_needs_no_speaker_and_no_split(corpus: Path) -> None:
+    (corpus / "manifest.tsv").write_text("clip\ttext\ns1_a\tbin blue\ns1_b\tset red\n")
+    assert [(clip.clip, clip.speaker) for clip in read_manifest(corpus)] == [("s1_a", "s1_a"), ("s1_b", "s1_b")]
+    assert len(read_manifest(corpus, split="train")) == 2  # as data/README.md says
+    with pytest.raises(DataError, match="no clip of split 'test'; it has: train; --split all takes them all"):
+        read_manifest(corpus, split="test")
+
+
 def test_bad_manifests_are_named(corpus: Path) -> None:
     with pytest.raises(DataError, match="no clip of split 'val'; it has: test, train"):
         read_manifest(corpus, split="val")

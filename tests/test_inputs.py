@@ -22,7 +22,7 @@ def named(*paths: Path | str, **more: object) -> list[str]:
 
 
 def test_folders_are_searched_in_depth_and_mirrored(tmp_path: Path) -> None:
-    files(tmp_path, b_MP4="", a__x_mov="", a__deep__y_webm="", notes_txt="", a__z_captioned_mp4="")
+    files(tmp_path, b_MP4="", a__x_mov="", a__deep__y_webm="", notes_txt="", a__z_captioned_mp4="", a__z_crops_mp4="")
     (tmp_path / ".hidden").mkdir()
     files(tmp_path / ".hidden", c_mp4="")
     jobs, failures = collect([tmp_path])

@@ -199,7 +199,16 @@ def test_a_dry_run_tells_what_it_would_be_and_writes_nothing(tmp_path: Path) -> 
     wanted = sum(p.numel() for p in LipNetwork(PRESETS["tiny"].model_copy(update={"alphabet_size": 29})).parameters())
     assert network == f"network: {wanted:,} parameters, 29 symbols"
     assert re.fullmatch(r"5000 steps of [\d.]+ s on cpu, 1 process\(es\): about [\d.]+ hours; loss .*", steps)
-    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "grid.toml").write_text('folds = 2\n[grid]\n"augment.flip" = [0.0, 0.5, 1.0]\n')
+    searched = ("--config", "recipe.toml", "--search", "grid.toml")
+    code, out, err = finish(start(*searched, "--dry-run", cwd=tmp_path))
+    assert code == 0, err
+    plan, *one = out.splitlines()
+    assert plan == "search: 3 combinations on 2 of 2 folds, 6 trainings; the first one, augment.flip=0.0:"
+    assert len(one) == 4 and one[3].startswith("5000 steps of ")
+    code, _, err = finish(start(*searched, "--evaluate-only", cwd=tmp_path))
+    assert (code, err.count("\n")) == (2, 1) and "give one of them" in err
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "grid.toml"])
 
 
 # -- whole runs -------------------------------------------------------------------------------------------------------

@@ -62,11 +62,7 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
         MissingDependencyError: optuna is absent. And whatever the training raises.
     """
     library = _optuna()
-    if config.task == "frames":
-        raise ConfigError("task='frames' learns without words and has no error rate to search by; choose another task")
-    combinations = [dict(zip(grid.choices, each, strict=True)) for each in itertools.product(*grid.choices.values())]
-    for values in combinations:
-        with_values(config, grid.settings(values))
+    combinations = _combinations(config, grid)
     config.out.mkdir(parents=True, exist_ok=True)
     _check_same(config, grid)
     with FileLock(config.out / "search.lock"):  # tables that two processes make at once clash
@@ -105,6 +101,26 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
     write_table(config.out / "search.tsv", trials)
     write_plot(config.out / "search.png", trials)
     return trials
+
+
+def planned(config: TrainConfig, grid: GridConfig) -> tuple[TrainConfig, str]:
+    """The first training of a search, and what the search would be. Raises: ConfigError: a combination cannot work."""
+    combinations, folds = _combinations(config, grid), grid.measured_folds or grid.folds
+    first = with_values(config, grid.settings(combinations[0])).model_copy(update={"folds": grid.folds, "fold": 0})
+    return first, (
+        f"search: {len(combinations)} combinations on {folds} of {grid.folds} folds, {len(combinations) * folds} "
+        f"trainings; the first one, {_shown(combinations[0])}:"
+    )
+
+
+def _combinations(config: TrainConfig, grid: GridConfig) -> list[Combination]:
+    """All that are tried. Raises: ConfigError: one cannot work, or the task has no error rate."""
+    if config.task == "frames":
+        raise ConfigError("task='frames' learns without words and has no error rate to search by; choose another task")
+    combinations = [dict(zip(grid.choices, each, strict=True)) for each in itertools.product(*grid.choices.values())]
+    for values in combinations:
+        with_values(config, grid.settings(values))
+    return combinations
 
 
 def with_values(config: TrainConfig, values: Combination) -> TrainConfig:

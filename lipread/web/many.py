@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
 from lipread.errors import DataError, LipreadError, OutputError
 from lipread.hearing import Modality
+from lipread.inputs import OWN_FILMS
 from lipread.outputs import write_outputs
 from lipread.pipeline import LipReader
 from lipread.web.limits import Cancelled, Limits, check_count
@@ -167,7 +168,7 @@ def _unpack_member(bundle: zipfile.ZipFile, item: zipfile.ZipInfo, row: Row, lef
 def _is_video(name: PurePosixPath) -> bool:
     """Whether a member of an archive is worth unpacking."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts if part not in ("..", "."))
-    return name.suffix.lower() in VIDEO_SUFFIXES and not hidden and not name.name.endswith(CAPTIONED_SUFFIX)
+    return name.suffix.lower() in VIDEO_SUFFIXES and not hidden and not name.name.endswith(OWN_FILMS)
 
 
 def _name_apart(rows: list[Row]) -> None:

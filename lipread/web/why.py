@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lipread.films import crops_film, saliency_film
+from lipread.inputs import CROPS_SUFFIX
 from lipread.insight import Insight, look
 from lipread.insight_plots import (
     attention_figure,
@@ -71,7 +72,7 @@ def explain(
     if track is None:
         return None
     insight = look(reading.reader, track, transcript, layer=layer, head=head)
-    crops = folder / f"{reading.name}.crops.mp4"
+    crops = folder / f"{reading.name}{CROPS_SUFFIX}"
     crops_film(track, crops)
     return Why(
         strip=strip_picture(track, transcript, columns=columns_for(width_px), dark=dark),
