@@ -85,8 +85,8 @@ def test_bad_manifests_are_named(corpus: Path) -> None:
         read_manifest(corpus, clips=corpus / "elsewhere")
     with pytest.raises(DataError, match=r"gone\.tsv: cannot be read"):
         read_manifest(corpus / "gone.tsv")
-    (corpus / "manifest.tsv").write_text("clip\ttext\na\tb\n")
-    with pytest.raises(DataError, match="'speaker' is missing"):
+    (corpus / "manifest.tsv").write_text("clip\tspeaker\na\tb\n")
+    with pytest.raises(DataError, match="'text' is missing"):
         read_manifest(corpus)
     (corpus / "manifest.tsv").write_text("clip\tspeaker\ttext\na\ts1\n")
     with pytest.raises(DataError, match="line 2 is incomplete"):
