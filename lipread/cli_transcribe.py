@@ -41,7 +41,9 @@ def transcribe_command(
     listed: Annotated[
         str | None, typer.Option("--from", help="Also read the paths in this file, one a line; - is standard input.")
     ] = None,
-    output_dir: Annotated[str, typer.Option("--output-dir", "-o", help="Where to write; may be a URL. Files of the same name are replaced.")] = ".",
+    output_dir: Annotated[
+        str, typer.Option("--output-dir", "-o", help="Where to write; may be a URL. Files of that name are replaced.")
+    ] = ".",
     output_format: Annotated[
         str, typer.Option("--output-format", "-f", help="Comma list of txt, srt, vtt, tsv, json (all), changes.")
     ] = "all",

@@ -143,7 +143,7 @@ def test_the_command_writes_a_model_that_reads(tmp_path: Path, speech: media.Arr
     before = load_checkpoint(model)
     done = run("adapt", tmp_path / "in", "-o", tmp_path / "mine.safetensors", "--model", model)
     assert done.returncode == 1, done.stderr  # for b.mp4; the model is written all the same
-    assert "fitted to 1 pieces of 1 videos" in done.stdout
+    assert "fitted to 1 piece of 1 video;" in done.stdout
     assert "b.mp4" in done.stderr
     after = load_checkpoint(tmp_path / "mine.safetensors")
     assert after.record["adapted"]["pieces"] == 1

@@ -22,6 +22,8 @@ from lipread.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lipread.cli import main
 from lipread.config import PRESETS
 from lipread.crowd import Mouths
+from lipread.decoding.beam import BeamDecoder
+from lipread.decoding.search import Search
 from lipread.errors import CheckpointError, ConfigError, NoFaceError, NoPictureError, NoSoundError, VideoError
 from lipread.hearing import SoundStream
 from lipread.metrics import score
@@ -107,6 +109,14 @@ def test_moving_lips_without_words_have_a_reason_too() -> None:
     transcript = teller().read_track(spelling_track("          "))
     assert transcript.text == ""
     assert "no word was recognised" in (transcript.reason or "")
+
+
+def test_words_that_the_search_may_not_write_are_a_reason_of_their_own() -> None:
+    search = Search(ENGLISH, BeamDecoder(ENGLISH, lexicon=["zzzz"]))
+    reader = LipReader(Checkpoint(LookAndTell(), ENGLISH, {}, "teller"), search=search)  # type: ignore[arg-type]
+    transcript = reader.read_track(spelling_track("bin blue"))
+    assert (transcript.text, transcript.utterances[0].raw_text) == ("", "bin blue")
+    assert "none of the texts that may be written fits" in (transcript.reason or "")
 
 
 def test_words_run_together_into_more_than_the_frames_can_hold_are_not_text() -> None:
