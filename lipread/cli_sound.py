@@ -12,25 +12,31 @@ from lipread.errors import ConfigError
 
 
 def sync_command(
-    videos: Annotated[list[Path], typer.Argument(help="Videos that show who speaks.")],
+    videos: Annotated[list[str], typer.Argument(help="Videos that show who speaks, or folders of them.")],
     model: Model = "small",
     device: Device = "auto",
 ) -> None:
     """Tell how early or late the sound of a video is against the lips, and how sure that is."""
     from lipread.errors import LipreadError
     from lipread.files import printable
+    from lipread.inputs import collect, require_jobs
+    from lipread.remote import at_hand
     from lipread.sync import sync_of
 
-    reader, failed = load_reader(model, device), False
-    for video in videos:
+    jobs, failures = collect(videos)
+    require_jobs(jobs, failures)
+    reader, problems = load_reader(model, device), [failure.message for failure in failures]
+    for job in jobs:
         try:
-            found = sync_of(reader, video)
+            with at_hand(job.source) as video:
+                found = sync_of(reader, video)
         except LipreadError as error:
-            typer.echo(printable(f"lipread: error: {error}"), err=True)
-            failed = True
-            continue
-        typer.echo(f"{printable(str(video))}: {found.sentence}")
-    raise typer.Exit(1 if failed else 0)
+            problems.append(str(error))
+        else:
+            typer.echo(printable(f"{job.source}: {found.sentence}"))
+    for problem in problems:
+        typer.echo(printable(f"lipread: error: {problem}"), err=True)
+    raise typer.Exit(1 if problems else 0)
 
 
 def noise_command(

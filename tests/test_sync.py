@@ -68,6 +68,11 @@ def test_the_command_goes_on_after_a_bad_file(
     shown = capsys.readouterr()
     assert "notes.mp4" in shown.err and shown.err.count("\n") == 1
     assert str(clip) in shown.out
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "talk.mp4").symlink_to(clip)
+    assert main(["sync", str(tmp_path / "in"), str(tmp_path / "none.mp4")]) == 1
+    shown = capsys.readouterr()
+    assert f"{tmp_path / 'in' / 'talk.mp4'}: " in shown.out and "none.mp4: there is no such file" in shown.err
 
 
 def test_a_model_that_does_not_hear_is_refused(grid_dir: Path) -> None:
