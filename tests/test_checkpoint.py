@@ -117,10 +117,12 @@ def test_what_cannot_be_averaged(tmp_path: Path, saved: Path, capsys: pytest.Cap
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, tiny_network(TINY.model_copy(update={"classes": 3})), ENGLISH, {"classes": list("abc")})
     made = tmp_path / "mean.safetensors"
-    for paths, said in (
-        ([saved], "give two or more"), ([saved, other], "of another network"), ([saved, tmp_path / "no"], "no such"),
+    for paths, said, code in (
+        ([saved], "give two or more", 1), ([saved, other], "of another network", 1),
+        ([saved, tmp_path / "no"], "is not known; bundled: small-sound, small", 2),
+        ([saved, tmp_path / "no.safetensors"], "no such checkpoint", 1),
     ):
-        assert main(["average", *map(str, paths), "-o", str(made)]) == 1
+        assert main(["average", *map(str, paths), "-o", str(made)]) == code
         assert said in capsys.readouterr().err
     assert not made.exists()
 
