@@ -86,7 +86,7 @@ def test_every_tensor_moves(crops: bool) -> None:
 
 def test_padding_is_of_no_clip() -> None:
     batch = collate(EXAMPLES, 8)
-    padded = batch.padded(4)
+    padded = batch.padded(4, 100)
     assert padded.crops is not None and batch.crops is not None
     assert padded.points.shape[1] == padded.shape.shape[1] == padded.frame_labels.shape[1] == padded.crops.shape[1] == 8
     assert torch.equal(padded.crops[:, :5], batch.crops) and not padded.crops[:, 5:].any()

@@ -161,7 +161,7 @@ def test_where_no_face_or_no_sound_is_the_other_is_read(
     reading = read_video(hearing, silent, tmp_path, limits=Limits())
     assert {each.why for each in reading.transcript.segments} <= {"the video has no sound"}
     for modality in ("audio", "both"):
-        with pytest.raises(NoSoundError, match=r"^silent\.mp4 has no sound that can be decoded, so modality"):
+        with pytest.raises(NoSoundError, match=r"^silent\.mp4 has no sound that can be decoded, which modality"):
             read_video(hearing, silent, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]
 
 
