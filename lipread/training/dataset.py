@@ -137,19 +137,20 @@ class TrainingBatches(Dataset[Batch]):
             pool = self.drawn if drawn else self.real
         else:
             pool = self.points
+        sees = wants_pixels and self._sees
         clip = pool.draw(rng)
         if self._cutter:
-            example = part_of(self._whole(clip, pixels=wants_pixels and self._sees), self._cutter.draw(clip, rng))
+            example = part_of(self._whole(clip, pixels=sees), self._cutter.draw(clip, rng))
         elif self.config.task == "frames":
-            example = self._whole(clip, pixels=wants_pixels and self._sees)
+            example = self._whole(clip, pixels=sees)
         else:
-            example = self.composer.example(clip, rng, self.config, step, pixels=wants_pixels and self._sees)
+            example = self.composer.example(clip, rng, self.config, step, pixels=sees)
         speed = random_speed(rng, self.config.augment)
         if pair is not None:  # one sentence, changed in two ways
             rng = np.random.default_rng([self.config.seed, step, slot, 1])
         has_points = self._feels and bool(np.isfinite(example.points).any())
         draw = rng.random()
-        use_pixels = wants_pixels and self._sees and (draw >= self.config.drop_pixels or not has_points)
+        use_pixels = sees and (draw >= self.config.drop_pixels or not has_points)
         use_points = has_points and (not use_pixels or draw < 1 - self.config.drop_points)
         if example.sound is not None:
             draw = rng.random()
