@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lipread import __version__
 from lipread.errors import LipreadError, OutputError
-from lipread.files import inside
+from lipread.files import are_one, inside
 from lipread.inputs import CAPTIONED_SUFFIX as CAPTIONED_SUFFIX  # imported from here by others
 from lipread.inputs import LIVE_SUFFIX, Failure, Job
 from lipread.inputs import VIDEO_SUFFIXES as VIDEO_SUFFIXES
@@ -85,8 +85,7 @@ class Recipe:
     def require_apart(self, job: Job) -> None:
         """Look whether a file that would be written is the video itself. Raises: OutputError."""
         for each in self.outputs(job.name):
-            local = not is_url(each) and not is_url(job.source)
-            if local and os.path.exists(each) and os.path.exists(job.source) and os.path.samefile(each, job.source):
+            if not is_url(each) and not is_url(job.source) and are_one(each, job.source):
                 raise OutputError(f"{each} is the video itself and would be replaced; choose another output folder")
 
     def sweep(self, names: Iterable[str]) -> None:

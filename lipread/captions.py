@@ -16,7 +16,7 @@ import numpy as np
 
 from lipread.container import first_picture_s, moment_of, open_container, sound_stream, written_film
 from lipread.errors import NoPictureError, OutputError
-from lipread.files import PathLike
+from lipread.files import PathLike, are_one
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
 from lipread.video import read_frames
 
@@ -38,7 +38,7 @@ def write_captioned_video(source: PathLike, transcript: Transcript, out: PathLik
 
     Raises: VideoError: the source cannot be read. OutputError: the film cannot be written, or would replace its source.
     """
-    if os.path.exists(out) and os.path.samefile(source, out):
+    if are_one(source, out):
         raise OutputError(f"{os.fspath(out)} is the video itself; choose another folder for the captioned one")
     with written_film(out) as film:
         _write(film, source, transcript)

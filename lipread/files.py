@@ -115,6 +115,11 @@ def inside(folder: PathLike, name: str) -> Path:
     return path
 
 
+def are_one(path: PathLike, other: PathLike) -> bool:
+    """Whether both are names of one file that is there."""
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
 def printable(text: str) -> str:
     """One line for a terminal: line breaks, control characters and bytes that are no text become escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
