@@ -111,18 +111,19 @@ def test_readings_are_remembered_for_a_while(service: Service) -> None:
 
 
 def test_pictures_let_readings_pass(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lipread.web.service.PASS_S", 0.5)
+    def waited_s() -> float:
+        began_s = time.monotonic()
+        service.let_pass()
+        return time.monotonic() - began_s
+
+    monkeypatch.setattr("lipread.web.service.PASS_S", 2.0)
     service.begin("anna")  # a batch, which may take an hour, is not waited for
-    began_s = time.monotonic()
-    service.let_pass()
-    assert time.monotonic() - began_s < 0.2
+    assert waited_s() < 1
     reading = service.begin("ben", alone=True)
-    threading.Timer(0.2, service.end, ("ben", reading)).start()
-    service.let_pass()
-    assert 0.15 < time.monotonic() - began_s < 0.5
+    threading.Timer(0.5, service.end, ("ben", reading)).start()
+    assert 0.4 < waited_s() < 1.9
     service.begin("ben", alone=True)  # and never longer than is bearable
-    service.let_pass()
-    assert 0.6 < time.monotonic() - began_s < 1.5
+    assert 1.9 < waited_s() < 10
 
 
 def test_cancel_stops_ones_own_work_only(service: Service) -> None:
