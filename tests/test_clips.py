@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipread.config import TrainConfig
+from lipread.config import NetworkConfig, TrainConfig
 from lipread.errors import DataError
 from lipread.training.batches import WordSpan
 from lipread.training.clips import COLUMNS, Clip, divide_clips, load_clips, training_vocabulary, word_spans
@@ -137,7 +137,7 @@ def test_vocabulary_is_the_most_frequent_words_in_order() -> None:
 
 def test_folds_tile_train_and_val(tmp_path: Path) -> None:
     real = load_clips(prepare(tmp_path / "real", clips=4, points_only=0))
-    drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",)))
+    drawn = load_clips(prepare(tmp_path / "drawn", source="drawn", splits=("train",), points_only=0))
     chosen: list[str] = []
     for fold in range(3):
         training, choosing = divide_clips(real + drawn, TrainConfig(folds=3, fold=fold))
@@ -158,6 +158,18 @@ def test_folds_leave_people_out_who_are_held_out(tmp_path: Path) -> None:
         training, choosing = divide_clips(real, TrainConfig(folds=2, fold=fold, held_out_speakers=("ben",)))
         assert {clip.speaker for clip in (*training, *choosing["val"])} == {"anna", "cleo"}
         assert {clip.speaker for clip in choosing["held-out"]} == {"ben"}
+
+
+def test_folds_train_on_no_points_of_a_sentence_that_they_measure(tmp_path: Path) -> None:
+    points = load_clips(prepare(tmp_path / "data", clips=3))
+    real = [clip for clip in points if clip.crops_path]
+    twins = [replace(clip, name=f"{clip.name}_p", split="train", source="points", crops_path=None) for clip in real]
+    cleo = [replace(clip, name=f"cleo_{clip.name}", speaker="cleo") for clip in twins]  # the same words, another person
+    for fold in range(2):
+        training, choosing = divide_clips(points + twins + cleo, TrainConfig(folds=2, fold=fold))
+        val, names = choosing["val"], {clip.name for clip in training}
+        assert {clip.name for clip in twins} - names == {f"{clip.name}_p" for clip in val}
+        assert {clip.name for clip in cleo} <= names
 
 
 def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
@@ -186,3 +198,6 @@ def test_held_out_people_choose_by_what_is_trained(folder: Path) -> None:
         assert {clip.speaker for clip in training} == {"anna"}
         assert {clip.source for clip in choosing["held-out"]} == wanted
         assert {clip.speaker for clip in choosing["held-out"]} == {"ben"}
+    blind = NetworkConfig(streams=("points",))  # looks at no pixels, though clips with pixels are among its own
+    _, choosing = divide_clips(clips, TrainConfig(held_out_speakers=("ben",), batch_pixels=2, network=blind))
+    assert {clip.source for clip in choosing["held-out"]} == {"real", "points"}

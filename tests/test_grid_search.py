@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lipread.config import GridConfig, TrainConfig
-from lipread.errors import ConfigError, MissingDependencyError
+from lipread.errors import ConfigError, LipreadError, MissingDependencyError
 from lipread.training import grid_search as module
 from lipread.training.clips import load_clips
 from lipread.training.grid_search import grid_search, with_values
@@ -91,10 +91,39 @@ def test_variants_are_changed_alone_and_a_part_of_the_folds_is_measured(
     assert (config.out / "search.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("name", "count"), [("ablations", 19), ("curves", 9), ("dropout", 24)])
-def test_the_studies_of_the_recipe_can_all_be_run(name: str, count: int) -> None:
+def test_held_out_people_are_measured_beside_the_folds(tmp_path: Path) -> None:
+    data = prepare(tmp_path / "data", speakers=("anna", "ben", "cleo"), clips=3, points_only=2)
+    config = settings(data, tmp_path / "search").model_copy(update={"held_out_speakers": ("ben",)})
+    grid = GridConfig(variants={"as it is": {}, "still": {"augment.flip": 0.0}}, folds=2)
+    trials = grid_search(config, grid)
+    seen = [clip for clip in load_clips(data) if clip.crops_path]
+    strangers = [clip for clip in seen if clip.split == "train" and clip.speaker == "ben"]
+    others = [clip for clip in seen if clip.speaker != "ben"]
+    for trial in trials:
+        assert trial.held_out and trial.held_out.clips == 2 * len(strangers)  # by the network of either fold
+        assert trial.score.clips == len(others)
+    heading, *rows = [line.split("\t") for line in (config.out / "search.tsv").read_text().splitlines()]
+    assert heading[-5:] == [f"held_out_{name}" for name in ("wer", "wer_low", "wer_high", "cer", "clips")]
+    for row, trial in zip(rows, trials, strict=True):
+        assert float(row[-5]) == pytest.approx(trial.held_out.wer, abs=1e-4)  # type: ignore[union-attr]
+        assert len(row) == len(heading) and row[-1] == str(2 * len(strangers))
+    nobody = config.model_copy(update={"held_out_speakers": ("dora",), "out": tmp_path / "nobody"})
+    with pytest.raises(LipreadError, match="dora|held-out"):
+        grid_search(nobody, grid)
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "count"),
+    [
+        ("grid.toml", "ablations", 19), ("grid.toml", "curves", 9), ("grid.toml", "dropout", 24),
+        ("points.toml --batch_pixels 20 --consistency 0.2", "points_ablations", 20),
+    ],
+)
+def test_the_studies_of_the_recipe_can_all_be_run(base: str, name: str, count: int) -> None:
     recipes = Path(str(files("lipread.data"))) / "recipes"
-    config, grid = program.parse(["--config", str(recipes / "grid.toml")]), program.parse_grid(recipes / f"{name}.toml")
+    recipe, *changes = base.split()
+    config = program.parse(["--config", str(recipes / recipe), *changes])
+    grid = program.parse_grid(recipes / f"{name}.toml")
     asked = [grid.settings(dict(zip(grid.choices, each, strict=True))) for each in product(*grid.choices.values())]
     changed = [with_values(config, each) for each in asked]
     assert len({repr(each) for each in changed}) == count  # no two are the same

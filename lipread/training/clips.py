@@ -95,7 +95,8 @@ def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip]
     """What is trained on, and what chooses, by name.
 
     With `config.folds`, the clips of `val` and those of `train` from the same kind of source are dealt out anew, but
-    not of people who are held out; points without pixels and drawn heads stay in training beside real clips.
+    not of people who are held out; points without pixels and drawn heads stay in training beside real clips, except
+    points of a sentence that the same person says in the clips that choose, for it may be the same recording.
     """
     usable = [clip for clip in clips if clip.split in ("train", "val")]
     strangers = [clip for clip in usable if clip.split == "train" and clip.speaker in config.held_out_speakers]
@@ -108,8 +109,13 @@ def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip]
         order = np.random.default_rng(config.seed).permutation(len(dealt))
         val = [dealt[place] for place in sorted(order[config.fold :: config.folds].tolist())]
     chosen = {id(clip) for clip in val}
-    training = less_of([clip for clip in usable if id(clip) not in chosen], config)
-    lips_alone = not config.batch_pixels  # then points are enough to be read
+    training = [clip for clip in usable if id(clip) not in chosen]
+    if config.folds:
+        said = {(clip.speaker, clip.text) for clip in val}
+        training = [clip for clip in training if clip.crops_path or (clip.speaker, clip.text) not in said]
+    training = less_of(training, config)
+    # where no pixels are looked at, points are enough to be read
+    lips_alone = not config.batch_pixels or "pixels" not in config.network_config.streams
     return training, {"val": val, "held-out": [clip for clip in strangers if clip.crops_path or lips_alone]}
 
 

@@ -43,11 +43,13 @@ DEAD_AFTER_S = 60  # without a heartbeat
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination: its score over the clips of all measured folds, and the word error rate of each fold."""
+    """One combination: its score over the clips of all measured folds, the word error rate of each fold, and the score
+    over the held-out speakers, read by the network of every fold."""
 
     values: Combination
     score: Score
     wers: tuple[float, ...]
+    held_out: Score | None = None
 
 
 def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], None] = print) -> list[Trial]:
@@ -146,13 +148,19 @@ def with_values(config: TrainConfig, values: Combination) -> TrainConfig:
 def trial_of(config: TrainConfig, grid: GridConfig, values: Combination) -> Trial:
     """Train one combination on every measured fold, or go on with it, or look up what came of it."""
     folds = range(grid.measured_folds or grid.folds)
-    said = [measure_fold(config, grid.settings(values), fold, grid.folds) for fold in folds]
-    whole = score([text for each in said for text in each["said"]], [text for each in said for text in each["read"]])
-    return Trial(values, whole, tuple(score(each["said"], each["read"]).wer for each in said))
+    texts = [measure_fold(config, grid.settings(values), fold, grid.folds) for fold in folds]
+    wers = tuple(score(each["said"], each["read"]).wer for each in texts)
+    strangers = _score_of(texts, "held-out said", "held-out read") if config.held_out_speakers else None
+    return Trial(values, _score_of(texts, "said", "read"), wers, strangers)
+
+
+def _score_of(texts: Sequence[dict[str, list[str]]], said: str, read: str) -> Score:
+    return score([text for each in texts for text in each[said]], [text for each in texts for text in each[read]])
 
 
 def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: int) -> dict[str, list[str]]:
-    """Train one fold, or go on with it, or look up what came of it -> after its last step, what was said and read."""
+    """Train one fold, or go on with it, or look up what came of it -> after its last step, what was said and read, on
+    the fold's clips and on those of held-out speakers."""
     run = config.out / "trials" / _key(settings) / f"fold{fold}"
     result = run.with_suffix(".json")
     run.parent.mkdir(parents=True, exist_ok=True)
@@ -163,10 +171,12 @@ def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: i
                 update={"out": run, "folds": folds, "fold": fold, "evaluate_every": chosen.steps}
             )
             figures = measure(chosen.model_copy(update={"init": train(chosen, show=False)}))
-            figure = figures.get("val") or figures.get("val, sound")
-            if not figure:
-                raise DataError("there is no clip with words to choose on; prepare data with a text first")
-            texts = {"said": figure.references, "read": figure.hypotheses}
+            texts: dict[str, list[str]] = {}
+            for name, prefix in [("val", ""), ("held-out", "held-out ")][: 2 if config.held_out_speakers else 1]:
+                figure = figures.get(name) or figures.get(f"{name}, sound")
+                if not figure:
+                    raise DataError(f"there is no {prefix}clip with words to choose on; prepare data with a text first")
+                texts |= {f"{prefix}said": list(figure.references), f"{prefix}read": list(figure.hypotheses)}
             write_text(result, json.dumps({"settings": settings, **texts}, indent=1) + "\n")
             shutil.rmtree(run, ignore_errors=True)  # its checkpoints would fill the disk
     found: dict[str, list[str]] = json.loads(result.read_text(encoding="utf-8"))
@@ -176,24 +186,33 @@ def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: i
 def show_trials(trials: Sequence[Trial]) -> None:
     """Print them as a table."""
     names = list(trials[0].values)
-    table = Table(*names, "WER %", "95 % interval", "CER %")
+    columns = ["WER %", "95 % interval", "CER %"]
+    table = Table(*names, *columns, *(f"held-out {column}" for column in columns if trials[0].held_out))
     for each in trials:
-        low, high = each.score.wer_interval
-        figures = f"{100 * each.score.wer:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", f"{100 * each.score.cer:.1f}"
-        table.add_row(*(str(each.values[name]) for name in names), *figures)
+        row = [str(each.values[name]) for name in names]
+        for figure in filter(None, (each.score, each.held_out)):
+            low, high = figure.wer_interval
+            row += [f"{100 * figure.wer:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", f"{100 * figure.cer:.1f}"]
+        table.add_row(*row)
     Console().print(table)
 
 
 def write_table(path: Path, trials: Sequence[Trial]) -> None:
-    """One line per combination, best first: settings, WER with its 95 % interval, CER, clips, WER of every fold."""
+    """One line per combination, best first: settings, WER with its 95 % interval, CER, clips, WER of every fold; the
+    same of held-out speakers, where there are any."""
     names = list(trials[0].values)
-    lines = ["\t".join([*names, "wer", "wer_low", "wer_high", "cer", "clips", "fold_wers"])]
+    columns = ["wer", "wer_low", "wer_high", "cer", "clips"]
+    strangers = [f"held_out_{column}" for column in columns if trials[0].held_out]
+    lines = ["\t".join([*names, *columns, "fold_wers", *strangers])]
     for each in trials:
-        figures = (each.score.wer, *each.score.wer_interval, each.score.cer)
-        folds = ",".join(f"{wer:.4f}" for wer in each.wers)
-        values = (str(each.values[name]) for name in names)
-        lines.append("\t".join([*values, *(f"{x:.4f}" for x in figures), str(each.score.clips), folds]))
+        row = [*(str(each.values[name]) for name in names), *_figures(each.score)]
+        row.append(",".join(f"{wer:.4f}" for wer in each.wers))
+        lines.append("\t".join(row + (_figures(each.held_out) if each.held_out else [])))
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _figures(figure: Score) -> list[str]:
+    return [*(f"{x:.4f}" for x in (figure.wer, *figure.wer_interval, figure.cer)), str(figure.clips)]
 
 
 def write_plot(path: Path, trials: Sequence[Trial]) -> None:
