@@ -49,7 +49,8 @@ def load_bert(folder: PathLike) -> tuple[BertLanguageModel, WordPiece]:
     folder = Path(folder)
     config = _read_config(folder / CONFIG)
     wordpiece = _read_wordpiece(folder)
-    assert config.vocab_size is not None
+    if config.vocab_size is None:
+        raise CheckpointError(f"{folder / CONFIG}: has no vocab_size; give the folder of a language model")
     if len(wordpiece.pieces) > config.vocab_size:
         raise CheckpointError(
             f"{folder / VOCABULARY}: has {len(wordpiece.pieces)} pieces, but {CONFIG} says vocab_size="

@@ -8,7 +8,7 @@ into AAC where mp4 cannot hold it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from lipread.container import first_picture_s, moment_of, open_container, sound_stream, written_film
 from lipread.errors import NoPictureError, OutputError
 from lipread.files import PathLike, are_one
-from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript, Word
+from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript
 from lipread.video import read_frames
 
 if TYPE_CHECKING:
@@ -160,20 +160,25 @@ class CaptionPainter:
         if number is None:
             return image
         segment = self._segments[number]
-        current = next((i for i, word in enumerate(segment.words) if word.start_s <= time_s < word.end_s), None)
+        label = [] if segment.speaker is None else [f"{segment.speaker}:"]
+        said = (i for i, word in enumerate(segment.words, len(label)) if word.start_s <= time_s < word.end_s)
+        current = next(said, None)
         key = (number, current, image.shape)
         if key != self._key:
-            self._key, self._overlay = key, draw_words(segment.words, current, image.shape[1], image.shape[0])
+            texts = label + [word.text for word in segment.words]
+            self._key, self._overlay = key, draw_words(texts, current, image.shape[1], image.shape[0])
         return _blend(image, self._overlay)
 
     def _shown(self, time_s: float) -> int | None:
-        """The segment to show: the one being said, else the last one for `HOLD_S` more."""
+        """The segment to show: of those being said the one that began last, else the last one for `HOLD_S` more."""
         started = [number for number, segment in enumerate(self._segments) if segment.start_s <= time_s]
-        return started[-1] if started and time_s < self._segments[started[-1]].end_s + HOLD_S else None
+        said = [number for number in started if time_s < self._segments[number].end_s]
+        held = [number for number in started if time_s < self._segments[number].end_s + HOLD_S]
+        return max(said, default=None) if said else max(held, key=lambda n: self._segments[n].end_s, default=None)
 
 
-def draw_words(words: tuple[Word, ...], current: int | None, width_px: int, height_px: int) -> Array:
-    """Words in centred lines on a dark box, RGBA uint8 (h, w, 4), no larger than the picture."""
+def draw_words(words: Sequence[str], current: int | None, width_px: int, height_px: int) -> Array:
+    """Words in centred lines on a dark box, one of them coloured, RGBA uint8 (h, w, 4), no larger than the picture."""
     from PIL import Image, ImageDraw, ImageFont
 
     size_px = max(8, round(TEXT_SHARE * height_px))
@@ -182,13 +187,13 @@ def draw_words(words: tuple[Word, ...], current: int | None, width_px: int, heig
     lines: list[list[int]] = [[]]
     used = 0.0
     for index, word in enumerate(words):
-        length = font.getlength(word.text)
+        length = font.getlength(word)
         if lines[-1] and used + length > LINE_SHARE * width_px:
             lines.append([])
             used = 0.0
         lines[-1].append(index)
         used += length + space
-    lengths = [sum(font.getlength(words[i].text) + space for i in line) - space for line in lines]
+    lengths = [sum(font.getlength(words[i]) + space for i in line) - space for line in lines]
     line_px, margin = round(1.3 * size_px), size_px // 2
     box = round(max(lengths)) + 2 * margin, line_px * len(lines) + margin
     overlay = Image.new("RGBA", box, (0, 0, 0, round(255 * (1 - BOX_SHADE))))
@@ -197,8 +202,8 @@ def draw_words(words: tuple[Word, ...], current: int | None, width_px: int, heig
         left = (box[0] - length) / 2
         for index in line:
             colour = CURRENT_RGB if index == current else WORD_RGB
-            pen.text((left, margin // 2 + row * line_px), words[index].text, font=font, fill=(*colour, 255))
-            left += font.getlength(words[index].text) + space
+            pen.text((left, margin // 2 + row * line_px), words[index], font=font, fill=(*colour, 255))
+            left += font.getlength(words[index]) + space
     return np.asarray(overlay)[:height_px, :width_px]
 
 

@@ -40,6 +40,7 @@ def ngram_command(
     checked = read_sentences([check]) if check else []
     ngrams = estimate_ngrams(read_sentences(texts), order=order, unit=counted)
     ngrams.write(output)
+    _forget_tuned(output)
     typer.echo(
         f"{output}: order {len(ngrams.orders)}, unit {unit}, of {ngrams.sentences:,} sentences "
         f"in {time.monotonic() - began:.1f} s"
@@ -134,6 +135,7 @@ def bert_command(
             texts, output, config, device=choose_device(device),
             progress=lambda step, loss: bar.update(task, completed=step, loss=loss),
         )
+    _forget_tuned(output)
     typer.echo(
         f"{output}: {layers} layers, {width} wide, {report.weights:,} weights, {report.pieces:,} pieces, of "
         f"{report.sentences:,} lines in {report.documents:,} documents, {report.steps:,} steps "
@@ -146,3 +148,11 @@ def bert_command(
         typer.echo(
             f"  held out, {when:6}: loss {found.loss:.4f} per masked piece, {100 * found.right:.1f} % right{pairs}"
         )
+
+
+def _forget_tuned(output: Path) -> None:
+    """What was tuned for the model that this one takes the place of does not suit it."""
+    from lipread.language_models import forget_tuned, tuned_path
+
+    if forget_tuned(output):
+        typer.echo(f"{tuned_path(output)}: removed; it was for the model before (`lipread lm tune` makes another)")

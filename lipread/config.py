@@ -128,6 +128,9 @@ PRESETS: dict[str, NetworkConfig] = {
 }
 
 
+MOST_WEIGHT = 1000.0  # far more than makes a text win; much more is no longer a number beside the network's scores
+
+
 class SearchConfig(Config):
     """How the text is searched in the log-probabilities: the same options from the shell, Python and the app."""
 
@@ -135,9 +138,10 @@ class SearchConfig(Config):
     grammar: str | None = None  # bundled name or file, for the decoder `grammar`; None: grid
     lexicon: Path | None = None  # words that the beam may write, one per line; None: any
     lm: str | None = None  # language model: bundled name, ARPA file, folder of a BERT or of a Hugging Face model
-    lm_weight: float | None = Field(None, ge=0)  # None: what was tuned and is stored with the language model
-    word_score: float | None = None  # added per word; None: as stored with the language model, else 0
-    next_weight: float = Field(0.0, ge=0)  # of a BERT's "this follows the utterance before"
+    # weight of the language model, and what is added per word; None: as tuned and stored with the language model
+    lm_weight: float | None = Field(None, ge=0, le=MOST_WEIGHT)
+    word_score: float | None = Field(None, ge=-MOST_WEIGHT, le=MOST_WEIGHT)
+    next_weight: float = Field(0.0, ge=0, le=MOST_WEIGHT)  # of a BERT's "this follows the utterance before"
     beam_size: int | None = Field(None, ge=1)  # None: 50
     nbest: int | None = Field(None, ge=1)  # candidates to keep; None: 10
 

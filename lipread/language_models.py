@@ -8,6 +8,7 @@ beside it: FILE.tuned.json, or tuned.json in the folder.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,10 +16,10 @@ from typing import Literal
 from pydantic import Field
 
 from lipread.alphabet import BLANK, Alphabet
-from lipread.config import Config, SearchConfig, make_config
+from lipread.config import MOST_WEIGHT, Config, SearchConfig, make_config
 from lipread.decoding.lm import SentenceScorer
 from lipread.decoding.search import Decoder, Search
-from lipread.errors import ConfigError, DataError
+from lipread.errors import ConfigError, DataError, OutputError
 
 BUNDLED_FOLDER = Path(__file__).parent / "weights" / "lm"
 ARPA_SUFFIXES = (".arpa", ".arpa.gz")
@@ -35,8 +36,8 @@ Kind = Literal["ngram", "bert", "hf"]
 class Tuned(Config):
     """What suits a language model, and where that was measured."""
 
-    weight: float = Field(DEFAULT_WEIGHT, ge=0)
-    word_score: float = 0.0
+    weight: float = Field(DEFAULT_WEIGHT, ge=0, le=MOST_WEIGHT)
+    word_score: float = Field(0.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT)
     tuned_on: str | None = None  # clips, model and error rates
     helps: bool = False  # whether it made the clips it was tuned on better
 
@@ -82,9 +83,9 @@ def find_language_model(name_or_path: str) -> LanguageModel:
     Raises: ConfigError: it is none of these, or what is stored beside it makes no sense.
     """
     path = bundled_language_models().get(name_or_path, Path(name_or_path))
-    if path.is_file():
+    if os.path.isfile(path):  # where the methods of Path raise for a name that is too long, these say no
         return LanguageModel(name_or_path, "ngram", path, read_tuned(path))
-    if path.is_dir():
+    if os.path.isdir(path):
         return LanguageModel(name_or_path, _folder_kind(path), path, read_tuned(path))
     if name_or_path.count("/") == 1 and not name_or_path.startswith(("/", ".")) and path.suffix not in OTHER_FILES:
         return LanguageModel(name_or_path, "hf", None, Tuned())
@@ -101,14 +102,30 @@ def _folder_kind(folder: Path) -> Kind:
         raise ConfigError(f"{folder}: no readable config.json there ({error}); give the folder of a model") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ConfigError(f"{folder / 'config.json'}: has no model_type; give the folder of a language model")
-    architectures = config.get("architectures") or []
-    causal = any("CausalLM" in str(each) or "LMHead" in str(each) for each in architectures)
+    architectures = config.get("architectures")
+    named = architectures if isinstance(architectures, list) else []
+    causal = any("CausalLM" in str(each) or "LMHead" in str(each) for each in named)
     return "bert" if config["model_type"] == "bert" and not causal and (folder / "vocab.txt").is_file() else "hf"
 
 
 def tuned_path(path: Path) -> Path:
     """Where the tuned weights of a language model lie."""
     return path / "tuned.json" if path.is_dir() else path.with_name(path.name + ".tuned.json")
+
+
+def forget_tuned(path: Path) -> bool:
+    """Remove what was tuned for the language model that lay at a path before -> whether there was anything.
+
+    Raises: OutputError: it cannot be removed.
+    """
+    file = tuned_path(path)
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(f"{file} is of another model and cannot be removed ({error.strerror}); delete it") from error
+    return True
 
 
 def read_tuned(path: Path) -> Tuned:

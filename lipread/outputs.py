@@ -8,6 +8,7 @@ at all.
 from __future__ import annotations
 
 import difflib
+import html
 import json
 import textwrap
 from abc import ABC, abstractmethod
@@ -78,7 +79,7 @@ class VttWriter(SubtitleWriter):
 
     def lines(self, segment: Segment) -> str:
         """As `SubtitleWriter.lines`."""
-        text = "\n".join(textwrap.wrap(segment.text, LINE_CHARACTERS))
+        text = html.escape("\n".join(textwrap.wrap(segment.text, LINE_CHARACTERS)), quote=False)
         return text if segment.speaker is None else f"<v {segment.speaker}>{text}"
 
 

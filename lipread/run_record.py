@@ -203,7 +203,7 @@ def language_model_identity(name_or_path: str) -> str:
 def option_identity(value: Any) -> Any:
     """An option as the record has it; a file among the options counts with its size and time."""
     if isinstance(value, str | os.PathLike):
-        state = FileState.of(value) if Path(value).is_file() else None
+        state = FileState.of(value) if os.path.isfile(value) else None
         return os.fspath(value) + (f" ({state.size} bytes, {state.mtime_ns})" if state else "")
     return value
 

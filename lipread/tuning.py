@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from math import inf, log
@@ -68,10 +69,12 @@ def fit_temperature(readings: Sequence[Reading], alphabet: Alphabet) -> float:
     Raises: DataError: no word was read.
     """
     best, lowest = 1.0, inf
-    texts = [greedy_decode(each.log_probs, alphabet).text if len(each.log_probs) else "" for each in readings]
-    judged = [
-        (each, text, right_words(each.reference, text)) for each, text in zip(readings, texts, strict=True) if text
-    ]
+    judged = []
+    for reading in readings:
+        text = greedy_decode(reading.log_probs, alphabet).text if len(reading.log_probs) else ""
+        with suppress(DataError):  # spelt, some texts need more frames than there are
+            if align_words(reading.log_probs, text, alphabet):
+                judged.append((reading, text, right_words(reading.reference, text)))
     if not judged:
         raise DataError("no word was read in these clips, so there is no confidence to fit; use other clips")
     for temperature in TEMPERATURES:

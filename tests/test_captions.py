@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -39,10 +40,28 @@ def test_painter_shows_the_current_word_and_lets_go_after_the_last() -> None:
     assert (first[:60] == GREEN[:60]).all()  # the upper half is free
 
 
+def test_who_goes_on_talking_while_another_says_a_word_keeps_the_caption() -> None:
+    long = tuple(Word(f"word{n}", n, n + 0.9, 0.9) for n in range(7))
+    first = Segment(0.0, 7.0, " ".join(word.text for word in long), long, 0.9, "Speaker 1")
+    second = Segment(1.2, 1.8, "yes", (Word("yes", 1.2, 1.8, 0.9),), 0.9, "Speaker 2")
+    painter = CaptionPainter((first, second))
+    shown = {time_s: painter.paint(GREEN, time_s) for time_s in (0.5, 1.5, 1.95, 4.5, 6.5, 7.3)}
+    assert all((picture != GREEN).any() for picture in shown.values())
+    assert not (shown[1.5] == shown[0.5]).all() and not (shown[1.5] == shown[4.5]).all()
+    assert (shown[7.3] == painter.paint(GREEN, 7.1)).all()  # no word is coloured any more
+    assert painter.paint(GREEN, 7.6) is GREEN
+
+
+def test_drawn_captions_say_who_speaks() -> None:
+    plain, labelled = (CaptionPainter((replace(SEGMENT, speaker=who),)).paint(GREEN, 0.5) for who in (None, "Speaker 1"))
+    columns = [np.nonzero((picture != GREEN).any(axis=(0, 2)))[0] for picture in (plain, labelled)]
+    assert np.ptp(columns[1]) > 1.5 * np.ptp(columns[0])
+    assert yellow(labelled) > yellow(plain) > 0  # the current word stands after the label
+
+
 @pytest.mark.parametrize(("width", "height"), [(200, 120), (64, 32), (1280, 720), (20, 300)])
 def test_captions_never_grow_beyond_the_picture(width: int, height: int) -> None:
-    words = tuple(Word("please", n, n + 1.0, 0.5) for n in range(12))
-    overlay = draw_words(words, 3, width, height)
+    overlay = draw_words(["please"] * 12, 3, width, height)
     assert overlay.shape[0] <= height
     assert overlay.shape[1] <= width
 

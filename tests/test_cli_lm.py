@@ -74,3 +74,32 @@ def test_each_mistake_is_one_line(text: Path, tmp_path: Path, capsys: pytest.Cap
     refused(2, "would be lost", text, "-o", text)
     refused(2, "--output", text)
     assert text.read_text().startswith("Bin blue")
+
+
+def test_weights_tuned_for_the_model_before_are_forgotten(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "out.arpa"
+    old = tmp_path / "out.arpa.tuned.json"
+    old.write_text('{"weight": 1.5, "word_score": 2.0, "tuned_on": "another", "helps": true}')
+    assert main(["lm", "ngram", str(text), "-o", str(model), "--order", "2"]) == 0
+    assert not old.exists() and f"{old}: removed" in capsys.readouterr().out
+    assert main(["lm", "ngram", str(text), "-o", str(model), "--order", "2"]) == 0
+    assert "removed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_held_out_documents_of_one_line_have_no_pairs(seed: int, tmp_path: Path) -> None:
+    documents = tmp_path / "documents.txt"
+    lines = [f"bin {colour} now" for colour in ("blue", "red", "green", "white") * 10]
+    documents.write_text("\n\n".join([*lines, *["lay blue\nset red"] * 5]) + "\n")
+    small = "--steps 1 --batch 2 --layers 1 --width 16 --vocab 300 --quiet --device cpu".split()
+    assert main(["lm", "bert", str(documents), "-o", str(tmp_path / "out"), *small, "--seed", str(seed)]) == 0
+
+
+@pytest.mark.parametrize("wrong", [["--seed", "99999999999999999999999"], ["--learning-rate", "1e300"]])
+def test_numbers_too_large_are_one_line(wrong: list[str], text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lm", "bert", str(text), "-o", str(text.parent / "bert"), "--steps", "1", *wrong]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lipread: error: ") and said.count("\n") == 1
+    assert wrong[0].removeprefix("--").replace("-", "_") in said

@@ -9,7 +9,9 @@ from lipread.alphabet import Alphabet
 from lipread.compare import Reading, compare, figures, read_clips, usual_ways
 from lipread.config import SearchConfig
 from lipread.decoding.align import align_words
+from lipread.decoding.greedy import greedy_decode
 from lipread.decoding.search import Search
+from lipread.errors import DataError
 from lipread.evaluate import EvalClip
 from lipread.language_models import LanguageModel, Tuned, find_language_model, make_search
 from lipread.tuning import Trial, fit_temperature, tune_weights, tuned
@@ -129,3 +131,18 @@ def test_the_temperature_of_overconfident_readings_is_found(true_temperature: fl
     confidence = np.mean([align_words(r.log_probs, "bin", WORDS, temperature=found)[0].confidence for r in readings])
     right = np.mean([r.reference == "bin" for r in readings])
     assert confidence == pytest.approx(right, abs=0.05)
+
+
+def test_a_clip_whose_text_needs_more_frames_than_it_has_is_no_hindrance_to_the_temperature() -> None:
+    def saying(*symbols: str) -> Reading:
+        scores = np.full((len(symbols), WORDS.size), -9.0, np.float32)
+        for frame, symbol in zip(scores, symbols, strict=True):
+            frame[WORDS.symbols.index(symbol)] = -0.01
+        return Reading("x", "bin", scores)
+
+    good, bad = saying(WORDS.symbols[0], " bin", WORDS.symbols[0]), saying(" bin", "i")
+    with pytest.raises(DataError, match="frames"):
+        align_words(bad.log_probs, greedy_decode(bad.log_probs, WORDS).text, WORDS)
+    assert fit_temperature([good, bad], WORDS) == fit_temperature([good], WORDS)
+    with pytest.raises(DataError, match="no word was read"):
+        fit_temperature([bad], WORDS)

@@ -110,6 +110,27 @@ def test_a_model_in_capitals_reads_our_texts(tmp_path: Path) -> None:
     assert NgramModel.load(path).scores(["bin blue"]) == pytest.approx([SCORES["bin blue"] * LN_10])
 
 
+def test_case_does_not_count_in_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.arpa"
+    path.write_text(BY_HAND.replace("bin", "Bin"))
+    assert NgramModel.load(path).scores(["bin blue", "BIN blue"]) == pytest.approx([SCORES["bin blue"] * LN_10] * 2)
+    more = BY_HAND.replace("1=5", "1=6").replace("-0.75\tbin", "-4\tBIN\n-0.75\tbin")
+    path.write_text(more)  # both are there: the one in lower case is meant
+    assert NgramModel.load(path).scores(["Bin blue"]) == pytest.approx([SCORES["bin blue"] * LN_10])
+
+
+def test_the_unknown_word_in_capitals_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "capitals.arpa"
+    path.write_text(BY_HAND.replace("<unk>", "<UNK>"), encoding="utf-8-sig")
+    model = NgramModel.load(path)
+    assert "<UNK>" not in model.vocabulary
+    texts = ["green", "bin green blue"]
+    assert model.scores(texts) == pytest.approx([SCORES[text] * LN_10 for text in texts])
+    path.write_text(BY_HAND.replace("<unk>", "<UNK>"))  # KenLM knows no such mark
+    theirs = kenlm_scores(path, [text.split() for text in texts])
+    assert model.scores(texts) == pytest.approx([score * LN_10 for score in theirs], rel=1e-5)
+
+
 def test_characters_are_told_by_the_sign_of_the_space(tmp_path: Path) -> None:
     assert split_sentence("Bin a", "char") == ["b", "i", "n", "|", "a"]
     path = tmp_path / "c.arpa"

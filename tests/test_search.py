@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from lipread.alphabet import Alphabet
 from lipread.decoding.greedy import greedy_decode
-from lipread.decoding.search import MAX_UTTERANCE_FRAMES, PAUSE_FRAMES, Listener, Search, next_cut, speech_spans
+from lipread.decoding.search import (
+    MAX_JOINED_FRAMES,
+    MAX_UTTERANCE_FRAMES,
+    PAUSE_FRAMES,
+    Listener,
+    Search,
+    next_cut,
+    speech_spans,
+)
 from lipread.errors import ConfigError, DataError
 from lipread.values import Array, Hypothesis
 
@@ -132,6 +140,17 @@ def test_what_a_pause_parted_is_joined_where_one_sentence_scores_better(
     found = Search(ENGLISH, Scored(price), sentences=sentences).utterances(log_probs)
     assert [each.text for each in found] == texts
     assert [found[0].start_s, found[-1].end_s] == [0.0, len(log_probs) / 25]
+
+
+def test_what_is_joined_stays_short_and_comes_soon() -> None:
+    """A search that would join everything keeps no more than some seconds."""
+    listener = Listener(Search(ENGLISH, Scored(1e6), sentences=True))
+    pieces = [said(f"bin{PAUSE}lay{PAUSE}") for _ in range(40)]  # 180 s
+    early = [each for piece in pieces[:20] for each in listener.push(piece)]
+    heard = early + [each for piece in pieces[20:] for each in listener.push(piece)] + listener.end()
+    assert len(early) >= 2 and early[-1].utterance.end_s > 30
+    assert "".join(each.utterance.text for each in heard) == "binlay" * 40
+    assert max(len(each.log_probs) for each in heard) <= MAX_JOINED_FRAMES
 
 
 def test_what_is_too_short_for_a_sentence_joins_its_neighbour() -> None:

@@ -21,6 +21,7 @@ from lipread.files import PathLike
 Unit = Literal["word", "char"]
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+CAPITAL_UNKNOWN = "<UNK>"  # as some files have it
 SPACE = "|"  # stands for the space where characters are counted
 UNKNOWN_LOG10 = -100.0  # of unknown words where a file has no <unk>, as KenLM has it
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code"  # of its binary files
@@ -63,8 +64,8 @@ class NgramModel:
         self.order = max(order for order, count in enumerate(self.counts, 1) if count)
         self.vocabulary = frozenset(key for key in log10 if " " not in key) - {BEGIN, END, UNKNOWN}
         self.unit: Unit = unit or ("char" if _are_characters(self.vocabulary) else "word")
-        letters = "".join(self.vocabulary)
-        self._fold = str.upper if letters.isupper() else str.lower  # some published files are in capitals
+        # in a text case does not count: some published files are in capitals; of "May" and "may" the latter is meant
+        self._spelling = {token.lower(): token for token in sorted(self.vocabulary, key=lambda t: (t.islower(), t))}
 
     @classmethod
     def load(cls, path: PathLike, *, unit: Unit | None = None) -> NgramModel:
@@ -92,9 +93,7 @@ class NgramModel:
 
     def tokens(self, text: str) -> list[str]:
         """The words or characters of a text as the model knows them; the others are <unk>."""
-        return [
-            token if token in self.vocabulary else UNKNOWN for token in split_sentence(text, self.unit, self._fold)
-        ]
+        return [self._spelling.get(token, UNKNOWN) for token in split_sentence(text, self.unit)]
 
     def log_probability(self, history: Sequence[str], token: str) -> float:
         """Natural-log probability of a token after others (<s> first, where the sentence begins)."""
@@ -207,7 +206,10 @@ def _read_entry(path: PathLike, number: int, line: str, order: int) -> tuple[str
             f"{path}, line {number}: {line[:60]!r} has no log10 probability up to 0 and finite backoff weight; "
             "make it anew"
         )
-    return parts[1], probability, weight
+    key = parts[1]
+    if CAPITAL_UNKNOWN in key:
+        key = " ".join(UNKNOWN if token == CAPITAL_UNKNOWN else token for token in key.split(" "))
+    return key, probability, weight
 
 
 def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
@@ -222,7 +224,7 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
             plain.seek(0)
             file = gzip.GzipFile(fileobj=plain) if packed else plain
             for number, raw in enumerate(cast(IO[bytes], file), 1):
-                if line := raw.decode("utf-8").strip(" \t\r\n"):
+                if line := raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \t\r\n"):
                     yield number, line
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line {number}: is not UTF-8 text, so this is no ARPA file") from error

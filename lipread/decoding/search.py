@@ -20,6 +20,7 @@ from lipread.values import FRAME_RATE_HZ, Array, Hypothesis, Utterance
 PAUSE_FRAMES = FRAME_RATE_HZ  # so long without any symbol, and a new utterance begins
 PAUSE_LOG_PROB = float(np.log(0.5))  # of the blank, in every frame of a pause
 MAX_UTTERANCE_FRAMES = 60 * FRAME_RATE_HZ
+MAX_JOINED_FRAMES = 20 * FRAME_RATE_HZ  # longer ones are not made of several utterances
 JOINING_GAIN = 1.0  # of the score, natural log, for which what a pause parted is one sentence after all
 
 Rescore = Callable[[Sequence[Hypothesis], str], tuple[Hypothesis, ...]]
@@ -162,7 +163,8 @@ class Listener:
         last = self._last
         found = self._search.read(part, self._before if last is None else last.found.candidates[0].text)
         alone = _Part(first, part, found, len(part))
-        if last is not None and self._search.sentences:
+        joinable = last is not None and len(last.log_probs) + len(part) <= MAX_JOINED_FRAMES
+        if last is not None and joinable and self._search.sentences:
             both = np.concatenate([last.log_probs, part])
             joined = self._search.read(both, self._before)
             silence = float(last.log_probs[last.frames :].max(axis=1).sum())

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from lipread.bert_folder import save_bert
@@ -51,13 +51,13 @@ class LanguageConfig(Config):
     next_sentence: bool = True
     steps: int = Field(2000, ge=1)
     batch: int = Field(64, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0, le=1)
     warmup_share: float = Field(0.1, ge=0, le=1)  # of the steps
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     held_out: float = Field(0.05, ge=0, le=0.5)  # share of the text that is measured on and not trained on
     save_every: int = Field(500, ge=1)
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
     def encoder(self, words: int) -> EncoderConfig:
         """The encoder, for a vocabulary of so many pieces. Raises: ConfigError: heads do not divide the width."""
@@ -233,7 +233,8 @@ def _measuring(held: Sequence[list[str]], wordpiece: WordPiece, config: Language
     if not held:
         return []
     corpus = Corpus.encode(held, wordpiece, config.max_length - 3)
-    maker = SampleMaker(corpus, wordpiece, most=config.max_length, next_sentence=config.next_sentence)
+    pairs = config.next_sentence and len(held) > 1 and any(len(document) > 1 for document in held)
+    maker = SampleMaker(corpus, wordpiece, most=config.max_length, next_sentence=pairs)
     rng = _rng(config, _HELD_OUT)
     return [maker.batch(_MEASURED_BATCH, rng) for _ in range(MEASURED // _MEASURED_BATCH)]
 
