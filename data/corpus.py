@@ -183,7 +183,7 @@ def _read_listed(root: Path) -> list[ClipJob]:
 def table_rows(path: Path, columns: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a table with their line numbers. Raises: DataError: a column is absent, or it is not text."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise DataError(f"{path}: has no column {listed(missing)}; its columns must be separated by tabs")

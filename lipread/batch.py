@@ -7,7 +7,7 @@ import datetime
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from lipread import __version__
 from lipread.errors import LipreadError, OutputError
 from lipread.files import are_one, inside
 from lipread.inputs import CAPTIONED_SUFFIX as CAPTIONED_SUFFIX  # imported from here by others
-from lipread.inputs import LIVE_SUFFIX, Failure, Job
+from lipread.inputs import LIVE_SUFFIX, Failure, Job, key_of
 from lipread.inputs import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from lipread.outputs import USUAL_FORMATS, WRITERS, labelled, write_outputs
 from lipread.remote import at_hand, is_there, is_url, joined, state_of, written_to
@@ -83,10 +83,22 @@ class Recipe:
                 ) from error
 
     def require_apart(self, job: Job) -> None:
-        """Look whether a file that would be written is the video itself. Raises: OutputError."""
-        for each in self.outputs(job.name):
+        """Look whether a file that would be written, or grow and go, is the video itself. Raises: OutputError."""
+        live = self.live_file(job.name)
+        for each in [*self.outputs(job.name), *([live] if live else [])]:
             if not is_url(each) and not is_url(job.source) and are_one(each, job.source):
                 raise OutputError(f"{each} is the video itself and would be replaced; choose another output folder")
+
+    def require_inputs_kept(self, jobs: Sequence[Job]) -> None:
+        """Look before all work whether an output of one job is the video of another. Raises: OutputError."""
+        keys = {job.key for job in jobs}
+        for job in jobs:
+            for each in self.outputs(job.name):
+                if (key := key_of(each)) in keys and key != job.key:
+                    raise OutputError(
+                        f"{each} is to be read, and would be replaced by what is made of {job.source}; choose another "
+                        "output folder"
+                    )
 
     def sweep(self, names: Iterable[str]) -> None:
         """Delete what killed processes left half-written beside the outputs of these names."""
@@ -143,6 +155,7 @@ class BatchReport:
     video_s: float = 0.0
     took_s: float = 0.0
     interrupted: bool = False
+    _found: dict[str, str] = field(default_factory=dict, repr=False)  # key of a video -> what became of it last
 
     @property
     def failed(self) -> int:
@@ -155,19 +168,27 @@ class BatchReport:
         return 130 if self.interrupted else 1 if self.failures else 0
 
     def take(self, job: Job, outcome: Outcome | None) -> None:
-        """Count what became of a video."""
+        """Count what became of a video; of one that changed and was read again, what became of it last."""
+        if before := self._found.get(job.key):
+            self.done -= before == "done"
+            self.empty -= before == "empty"
+            self.skipped -= before == "skipped"
+            self.failures = [each for each in self.failures if each.source != str(job.source)]
+            self.faceless = [each for each in self.faceless if each.source != str(job.source)]
         if outcome is None:
             self.skipped += 1
+            found = "skipped"
         elif isinstance(outcome, Failure):
             self.failures.append(outcome)
+            found = "failed"
         else:
-            if self.failures:  # a file that grows, or changes, may be read well the next time
-                self.failures = [each for each in self.failures if each.source != str(job.source)]
-            self.done += bool(outcome.transcript.text)
-            self.empty += not outcome.transcript.text
+            found = "done" if outcome.transcript.text else "empty"
+            self.done += found == "done"
+            self.empty += found == "empty"
             self.video_s += outcome.transcript.duration_s
             if nobody_there(outcome.transcript):
                 self.faceless.append(failure(job, str(outcome.transcript.reason)))
+        self._found[job.key] = found
 
 
 def transcribe_files(
@@ -180,6 +201,7 @@ def transcribe_files(
     skip_existing: bool | None = None,
     progress: Tell | None = None,
     finished: Callable[[Job, Outcome | None], None] | None = None,
+    report: BatchReport | None = None,
 ) -> BatchReport:
     """Read every video; its files are written as soon as it is read, and then its line in the record.
 
@@ -193,12 +215,13 @@ def transcribe_files(
             this very input with these settings; True: whoever made them; False: read everything.
         progress: is told how far each video is.
         finished: is told what became of each video (None: it was skipped), in the order of the jobs.
+        report: is filled; whoever brings it has it even where this raises.
     Returns: the report. A video in which nothing is said, or no face is seen, is written with its reason and counts as
         empty, which is no failure. Ctrl-C ends the work early and is in the report.
     Raises: OutputError: the record cannot be written.
     """
     settings = settings or {}
-    report, began_s = BatchReport(), time.monotonic()
+    report, began_s = report or BatchReport(), time.monotonic()
     order: deque[Job] = deque()  # not told of yet
     outcomes: dict[Job, Outcome | None] = {}
     states: dict[Job, FileState | None] = {}
@@ -233,8 +256,10 @@ def transcribe_files(
 
     try:
         for job, outcome in engine.run(to_read(), progress or (lambda *_: None)):
-            record.append(_line(job, outcome, states.pop(job), settings))
-            settle(job, outcome)
+            try:
+                record.append(_line(job, outcome, states.pop(job), settings))
+            finally:
+                settle(job, outcome)
     except KeyboardInterrupt:
         report.interrupted = True
         for job in order:

@@ -6,6 +6,7 @@ Nothing in such a file is executed when it is opened. Keys, sizes and alphabet a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +52,11 @@ class Checkpoint:
     @property
     def temperature(self) -> float:
         """What makes word confidences agree with how often words are right; 1 until `lipread calibrate` fitted it."""
-        return float(self.record.get("calibration", {}).get("temperature", 1.0))
+        return _temperature_of(self.record)
+
+
+def _temperature_of(record: Mapping[str, Any]) -> float:
+    return float(record.get("calibration", {}).get("temperature", 1.0))
 
 
 def bundled_models() -> dict[str, Path]:
@@ -118,7 +123,9 @@ def load_checkpoint(path: PathLike, device: str | torch.device = "cpu") -> Check
         config = make_config(NetworkConfig, json.loads(metadata["config"]), origin=str(file))
         alphabet = Alphabet.from_list(json.loads(metadata["alphabet"]))
         record = dict(json.loads(metadata["record"]))
-    except (KeyError, TypeError, ValueError) as error:  # ConfigError and bad JSON are ValueErrors
+        if not 0 < (temperature := _temperature_of(record)) < math.inf:
+            raise ValueError(f"temperature={temperature}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # ConfigError and bad JSON are ValueErrors
         raise CheckpointError(f"{file}: its description is damaged ({error}); get the file again") from error
     _check_alphabet(str(file), alphabet, config)
     _check_classes(str(file), record, config)

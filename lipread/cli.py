@@ -6,6 +6,7 @@ line on stderr and an exit code: 1 when something failed, 2 when the command was
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -42,6 +43,8 @@ from lipread.cli_transcribe import transcribe_command
 from lipread.config import SearchConfig
 from lipread.errors import ConfigError, LipreadError
 from lipread.files import printable
+
+UNUSABLE_PATH = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
 app = typer.Typer(
     name="lipread",
@@ -97,7 +100,6 @@ def crop(
     from lipread.mouth import crop_strip, write_crops_mp4
     from lipread.terminal import write_png
 
-    output_dir.mkdir(parents=True, exist_ok=True)
     if strip:
         write_png(target := inside(output_dir, f"{video.stem}.strip.png"), crop_strip(watched.track.crops, said))
         typer.echo(target)
@@ -160,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in UNUSABLE_PATH and error.filename:
+            return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions", 1)
         if hasattr(error, "format_message"):  # typer's own errors about how the command was called
             return _fail(f"{error.format_message()} See: lipread --help", getattr(error, "exit_code", 2))
         return _fail(f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1)

@@ -22,7 +22,7 @@ from lipread.cli_options import (
     with_search,
 )
 from lipread.config import SearchConfig
-from lipread.errors import ConfigError
+from lipread.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from lipread.batch import Engine, Recipe
@@ -103,7 +103,7 @@ def transcribe_command(
 
     lipread-run.jsonl in the output folder says what became of each; a command that is given again goes on from there.
     """
-    from lipread.batch import Recipe, transcribe_files
+    from lipread.batch import BatchReport, Recipe, transcribe_files
     from lipread.inputs import require_jobs
     from lipread.outputs import chosen_formats
     from lipread.remote import is_url, record_in
@@ -133,6 +133,7 @@ def transcribe_command(
         jobs = inputs.find()
     if not (watch and inputs.may_grow):
         require_jobs(jobs, inputs.failures)
+    recipe.require_inputs_kept(jobs)
     settings = _settings(model, recipe, options)
     if dry_run:
         _show_plan(jobs, inputs.failures, recipe, record, settings, skip_existing)
@@ -141,6 +142,7 @@ def transcribe_command(
         inputs.show_new_failures(quiet=quiet)
 
     asked = _Asked(model, device, search, workers, timeout, engine == "ray")
+    report = BatchReport()
     with (
         record_in(folder) as record,
         _engine(asked, recipe, None if watch else len(jobs)) as way,
@@ -148,10 +150,14 @@ def transcribe_command(
     ):
         inputs.record = record
         todo, finished = _followed(inputs, display.finished, quiet) if watch else (iter(jobs), display.finished)
-        report = transcribe_files(
-            way, todo, recipe, record,
-            settings=settings, skip_existing=skip_existing, progress=display.progress_of, finished=finished,
-        )  # fmt: skip
+        try:
+            transcribe_files(
+                way, todo, recipe, record, settings=settings, skip_existing=skip_existing,
+                progress=display.progress_of, finished=finished, report=report,
+            )  # fmt: skip
+        except OutputError:  # the record cannot be written: what could not be read, and why, is told all the same
+            show_report(report, len(inputs.names) if watch else len(jobs), folder, quiet=quiet)
+            raise
     recipe.sweep(inputs.names.values())
     if watch:  # Ctrl-C is how it ends
         report.interrupted = False

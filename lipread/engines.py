@@ -167,9 +167,9 @@ def time_limit_s(path: Path | str) -> float:
         state = state_of(path)
         return BASE_LIMIT_S + LIMIT_PER_S * (state.size / SPARSE_BYTES_PER_S if state else 0.0)
     try:
-        length_s = probe(path).duration_s
-    except NoPictureError:  # sound alone
-        length_s = stated_length_s(path)
+        length_s = stated_length_s(path) or 0.0
+        with contextlib.suppress(NoPictureError):  # sound alone
+            length_s = max(length_s, probe(path).duration_s or 0.0)  # an hour of sound may have a single picture
     except VideoError:  # reading it will say why
         return BASE_LIMIT_S
     try:

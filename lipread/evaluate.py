@@ -219,12 +219,15 @@ def read_manifest(
             f"split {split!r}: clips of {' and '.join(REPORTED_SPLITS)} are for reporting, and figures on them mean "
             "nothing once something was chosen on them; choose on another split, such as val"
         )
-    if limit is not None and limit < len(rows):
-        rows = [rows[index] for index in np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
     base = manifest.parent
     folder = Path(clips) if clips is not None else base / "clips"
-    if clips is None and not folder.is_dir() and (base / "crops").is_dir():
-        return [EvalClip(row["clip"], row["speaker"], row["text"], prepared=base) for row in rows if _has_crops(row)]
+    prepared = clips is None and not folder.is_dir() and (base / "crops").is_dir()
+    if prepared and not (rows := [row for row in rows if _has_crops(row)]):
+        raise DataError(f"{manifest}: no clip of split {split!r} has mouth crops, only lip points; choose another")
+    if limit is not None and limit < len(rows):
+        rows = [rows[index] for index in np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
+    if prepared:
+        return [EvalClip(row["clip"], row["speaker"], row["text"], prepared=base) for row in rows]
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of clips; name it with --clips")
     videos = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in VIDEO_SUFFIXES}
@@ -239,7 +242,7 @@ def read_manifest(
 
 def _rows(manifest: Path) -> Iterator[dict[str, str]]:
     try:
-        with open(manifest, encoding="utf-8", newline="") as file:
+        with open(manifest, encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
             if missing:
@@ -247,8 +250,9 @@ def _rows(manifest: Path) -> Iterator[dict[str, str]]:
                     f"{manifest}: the column {missing[0]!r} is missing; a manifest is tab-separated with the columns "
                     f"{', '.join(NEEDED_COLUMNS)} and, if wanted, speaker and split"
                 )
-            for row in table:
-                if any(not row[name] for name in NEEDED_COLUMNS):
+            for cells in table:
+                row = {name: cell.strip() for name, cell in cells.items() if isinstance(cell, str)}
+                if any(not row.get(name) for name in NEEDED_COLUMNS):
                     raise DataError(f"{manifest}: line {table.line_num} is incomplete; it needs {NEEDED_COLUMNS}")
                 yield row | {"speaker": row.get("speaker") or row["clip"], "split": row.get("split") or TRAIN}
     except (OSError, UnicodeDecodeError, csv.Error) as error:

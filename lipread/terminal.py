@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from lipread.in_noise import InNoise
     from lipread.tuning import Trial
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True)
+err = Console(highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 _READ_SHARE = 0.9  # of the time of one video goes into its pictures, the rest into the network
 

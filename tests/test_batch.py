@@ -187,6 +187,49 @@ def test_a_video_is_never_replaced_by_its_text(tmp_path: Path) -> None:
     assert (source / "a.txt").read_text() == "a film with an odd name"
 
 
+def test_a_video_is_not_taken_for_what_a_live_run_left(tmp_path: Path) -> None:
+    source = files(tmp_path, talk_live="a film with an odd name")
+    jobs, _ = collect([source / "talk.live"])
+    report = read(PretendReader(), jobs, source, live=True)
+    assert "talk.live is the video itself and would be replaced" in report.failures[0].message
+    assert (source / "talk.live").read_text() == "a film with an odd name"
+
+
+def test_no_input_is_replaced_by_the_output_of_another(tmp_path: Path) -> None:
+    source = files(tmp_path, a_mp4="fine", a_captioned_mp4="fine too")
+    jobs, _ = collect([source / "a.mp4", source / "a.captioned.mp4"])
+    with pytest.raises(OutputError, match=r"a\.captioned\.mp4 is to be read, and would be replaced .* of .*a\.mp4"):
+        Recipe(source, ("txt",), captioned=True).require_inputs_kept(jobs)
+    Recipe(source, ("txt",)).require_inputs_kept(jobs)
+    Recipe(tmp_path / "out", ("txt",), captioned=True).require_inputs_kept(jobs)
+
+
+def test_a_video_that_is_read_again_counts_once(tmp_path: Path) -> None:
+    report, growing, other = BatchReport(), Job(tmp_path / "a.mp4", "a"), Job(tmp_path / "b.mp4", "b")
+    report.take(other, Failure(str(other.source), "no video"))
+    for outcome in (Failure(str(growing.source), "cut off"), Failure(str(growing.source), "cut off again")):
+        report.take(growing, outcome)
+        assert (report.failed, report.failures[-1]) == (2, outcome)
+    for said, counts in ((NO_FACE, (0, 1, 1)), (SAID, (1, 0, 1)), (SAID, (1, 0, 1))):
+        report.take(growing, Done(growing, said, ()))
+        assert (report.done, report.empty, report.failed) == counts
+    assert not report.faceless
+
+
+def test_reasons_are_told_where_the_record_cannot_be_written(tmp_path: Path) -> None:
+    class FullDisk(RunRecord):
+        def append(self, line: Any) -> None:
+            if line["name"] == "b":
+                raise OutputError("the record cannot be written")
+            super().append(line)
+
+    jobs, _ = collect([files(tmp_path / "in", a_mp4="bad", b_mp4="bad", c_mp4="fine")])
+    recipe, report = Recipe(tmp_path / "out", ("txt",)), BatchReport()
+    with FullDisk(tmp_path / "out") as record, pytest.raises(OutputError, match="record"):
+        transcribe_files(HereEngine(PretendReader(), recipe), jobs, recipe, record, report=report)  # type: ignore[arg-type]
+    assert [each.source for each in report.failures] == [str(job.source) for job in jobs[:2]]
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_a_link_that_leads_out_is_named_before_anything_is_read(live: bool, tmp_path: Path) -> None:
     jobs, _ = collect([files(tmp_path / "in", a__b_mp4="fine", c_mp4="fine")])

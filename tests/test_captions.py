@@ -53,7 +53,8 @@ def test_who_goes_on_talking_while_another_says_a_word_keeps_the_caption() -> No
 
 
 def test_drawn_captions_say_who_speaks() -> None:
-    plain, labelled = (CaptionPainter((replace(SEGMENT, speaker=who),)).paint(GREEN, 0.5) for who in (None, "Speaker 1"))
+    segments = SEGMENT, replace(SEGMENT, speaker="Speaker 1")
+    plain, labelled = (CaptionPainter((each,)).paint(GREEN, 0.5) for each in segments)
     columns = [np.nonzero((picture != GREEN).any(axis=(0, 2)))[0] for picture in (plain, labelled)]
     assert np.ptp(columns[1]) > 1.5 * np.ptp(columns[0])
     assert yellow(labelled) > yellow(plain) > 0  # the current word stands after the label

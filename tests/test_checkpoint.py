@@ -254,6 +254,9 @@ def test_another_network_in_the_configuration_is_refused(saved: Path) -> None:
         ("alphabet", '["<blank>", 5]', "list of strings"),
         ("record", "5", "damaged"),
         ("record", "no json", "damaged"),
+        ("record", '{"calibration": null}', "damaged"),
+        ("record", '{"calibration": {"temperature": "abc"}}', "damaged"),
+        ("record", '{"calibration": {"temperature": 0}}', "damaged"),
     ],
 )
 def test_damaged_descriptions_are_refused(saved: Path, key: str, value: str, shown: str) -> None:

@@ -140,6 +140,33 @@ def test_crop_and_evaluate_on_a_real_clip(
     assert json.loads(report.read_text())["score"]["words"] == 12
 
 
+@pytest.mark.parametrize("option", ["--model", "--lm", "--grammar", "--lexicon"])
+def test_names_that_no_file_can_have_are_one_line(
+    option: str, grid_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = next((grid_dir / "clips").glob("s1_*.mp4"))
+    assert cli.main(["transcribe", str(clip), "-o", str(tmp_path), option, "a" * 300]) in (1, 2)
+    said = capsys.readouterr().err
+    assert one_line(said) and "a" * 300 in said and "unexpected" not in said
+
+
+def test_crops_need_a_folder_that_can_be_made(
+    grid_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = next((grid_dir / "clips").glob("s1_*.mp4"))
+    (tmp_path / "file").touch()
+    assert cli.main(["crop", str(clip), "-o", str(tmp_path / "file")]) == 1
+    said = capsys.readouterr().err
+    assert one_line(said) and "cannot be written" in said
+
+
+def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from lipread.terminal import out
+
+    out.print("a:100:b.mp4", markup=False)
+    assert capsys.readouterr().out == "a:100:b.mp4\n"
+
+
 def test_help_shows_the_defaults_that_are_said_in_words() -> None:
     shown = " ".join(run("transcribe", "--help").stdout.replace("│", " ").split())
     for default in ("greedy; beam where --lm is given", "120, and 10 per second of video", "the cores, or the videos"):

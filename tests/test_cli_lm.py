@@ -93,7 +93,7 @@ def test_held_out_documents_of_one_line_have_no_pairs(seed: int, tmp_path: Path)
     documents = tmp_path / "documents.txt"
     lines = [f"bin {colour} now" for colour in ("blue", "red", "green", "white") * 10]
     documents.write_text("\n\n".join([*lines, *["lay blue\nset red"] * 5]) + "\n")
-    small = "--steps 1 --batch 2 --layers 1 --width 16 --vocab 300 --quiet --device cpu".split()
+    small = ["--steps", "1", "--batch", "2", "--layers", "1", "--width", "16", "--vocab", "300", "--device", "cpu"]
     assert main(["lm", "bert", str(documents), "-o", str(tmp_path / "out"), *small, "--seed", str(seed)]) == 0
 
 

@@ -75,6 +75,24 @@ def test_a_manifest_needs_no_speaker_and_no_split(corpus: Path) -> None:
         read_manifest(corpus, split="test")
 
 
+def test_a_manifest_as_a_spreadsheet_saves_it(corpus: Path) -> None:
+    text = "clip\tspeaker\tsplit\ttext\n s1_a \ts1\ttest\tbin blue\n"
+    (corpus / "manifest.tsv").write_text(text, encoding="utf-8-sig")
+    assert [(clip.clip, clip.text) for clip in read_manifest(corpus, split="test")] == [("s1_a", "bin blue")]
+
+
+def test_a_limit_counts_what_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    rows = [f"{clip}\ts1\ttrain\t{streams}\tbin\n" for clip, streams in
+            [*((f"p{n}", "points") for n in range(9)), ("c1", "crops"), ("c2", "crops,points"), ("c3", "crops")]]
+    (tmp_path / "manifest.tsv").write_text("clip\tspeaker\tsplit\tstreams\ttext\n" + "".join(rows))
+    for limit, names in ((None, ["c1", "c2", "c3"]), (2, ["c1", "c3"]), (1, ["c1"])):
+        assert [clip.clip for clip in read_manifest(tmp_path, limit=limit)] == names
+    (tmp_path / "manifest.tsv").write_text("clip\tspeaker\tsplit\tstreams\ttext\n" + "".join(rows[:9]))
+    with pytest.raises(DataError, match="no clip of split 'all' has mouth crops"):
+        read_manifest(tmp_path)
+
+
 def test_bad_manifests_are_named(corpus: Path) -> None:
     with pytest.raises(DataError, match="no clip of split 'val'; it has: test, train"):
         read_manifest(corpus, split="val")

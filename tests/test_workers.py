@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import media
 from lipread import workers
+from lipread.engines import BASE_LIMIT_S, LIMIT_PER_S, time_limit_s
 from lipread.workers import Tell, TimeLimit, TookTooLong, WorkerDied, WorkerPool, in_processes
 
 
@@ -211,3 +214,9 @@ def test_ctrl_c_reaches_no_worker_that_starts() -> None:
     assert [worker.pipe.recv() for _ in range(3)][-1] == ("result", "A")
     worker.pipe.close()
     worker.process.join()
+
+
+def test_an_hour_of_sound_beside_a_single_picture_has_time_enough(tmp_path: Path) -> None:
+    picture, sound = np.full((48, 64, 3), 90, np.uint8), media.tone(300, 30.0, 16_000)
+    film = media.write_video(tmp_path / "cover.mp4", [picture], sound=sound)
+    assert time_limit_s(film) == pytest.approx(BASE_LIMIT_S + LIMIT_PER_S * 30, abs=LIMIT_PER_S)
