@@ -170,6 +170,13 @@ def test_folds_train_on_no_points_of_a_sentence_that_they_measure(tmp_path: Path
         val, names = choosing["val"], {clip.name for clip in training}
         assert {clip.name for clip in twins} - names == {f"{clip.name}_p" for clip in val}
         assert {clip.name for clip in cleo} <= names
+    training, _ = divide_clips(points + twins + cleo, TrainConfig(most_clips=2))
+    names = {clip.name for clip in training}
+    kept = {clip.name for clip in training if clip.crops_path}
+    assert len(kept) == 2 and {clip.name for clip in cleo} <= names
+    assert {clip.name for clip in twins if clip.name in names} == {
+        f"{clip.name}_p" for clip in real if clip.name in kept or clip.split == "val"
+    }
 
 
 def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
@@ -185,7 +192,7 @@ def test_fewer_clips_and_people_are_part_of_more(tmp_path: Path) -> None:
     for few, more in ((left(most_clips=2), left(most_clips=5)), (left(most_people=1), left(most_people=2))):
         assert few < more < whole
     assert sum(kinds[name] == "pixels" for name in left(most_clips=2)) == 2
-    assert {name for name in whole if kinds[name] != "pixels"} <= left(most_clips=2)
+    assert {name for name in whole if kinds[name] != "pixels"} <= left(most_clips=2)  # but for twins, as below
     points = [clip for clip in real if clip.name in left(most_people=1) and not clip.crops_path]
     assert len({clip.speaker for clip in points}) == 1
     assert {name for name in whole if kinds[name] != "points"} <= left(most_people=1)

@@ -111,8 +111,7 @@ def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip]
     chosen = {id(clip) for clip in val}
     training = [clip for clip in usable if id(clip) not in chosen]
     if config.folds:
-        said = {(clip.speaker, clip.text) for clip in val}
-        training = [clip for clip in training if clip.crops_path or (clip.speaker, clip.text) not in said]
+        training = _without_points_of(val, training)
     training = less_of(training, config)
     # where no pixels are looked at, points are enough to be read
     lips_alone = not config.batch_pixels or "pixels" not in config.network_config.streams
@@ -122,14 +121,22 @@ def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip]
 def less_of(clips: list[Clip], config: TrainConfig) -> list[Clip]:
     """At most `config.most_clips` real clips with pixels, and points of at most `config.most_people` without pixels.
 
-    What a smaller number leaves is part of what a larger one leaves.
+    What a smaller number leaves is part of what a larger one leaves. Points of a sentence that the same person says in
+    a clip that is left out go with it, for they may be of the same recording.
     """
     rng = np.random.default_rng(config.seed)
     real = sorted((clip for clip in clips if clip.crops_path and clip.source != "drawn"), key=lambda clip: clip.name)
     people = sorted({clip.speaker for clip in clips if not clip.crops_path})
     left_out = {id(real[place]) for place in rng.permutation(len(real))[_all_after(config.most_clips)]}
     strangers = {people[place] for place in rng.permutation(len(people))[_all_after(config.most_people)]}
+    clips = _without_points_of([clip for clip in clips if id(clip) in left_out], clips)
     return [clip for clip in clips if id(clip) not in left_out and (clip.crops_path or clip.speaker not in strangers)]
+
+
+def _without_points_of(recordings: Sequence[Clip], clips: Sequence[Clip]) -> list[Clip]:
+    """Clips less the points without pixels of what the same people say in some recordings."""
+    said = {(clip.speaker, clip.text) for clip in recordings}
+    return [clip for clip in clips if clip.crops_path or (clip.speaker, clip.text) not in said]
 
 
 def _all_after(most: int | None) -> slice:
