@@ -82,6 +82,8 @@ def evaluate_command(
         from lipread.plots import write_reliability
 
         write_reliability(plot, result.calibration)
+    elif plot is not None:
+        typer.echo(f"lipread: warning: no word was read, so {plot} was not drawn", err=True)
     if any(each.failed for each in result.clips):
         raise typer.Exit(1)
 
