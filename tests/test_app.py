@@ -247,6 +247,37 @@ def test_requests_cannot_name_files_or_addresses(server: Server, client: Any, tm
         assert "status" not in str(error.value)
 
 
+def answer(server: Server, endpoint: str, values: list[Any], timeout_s: float = 60) -> tuple[str, str]:
+    """What plain HTTP gets from an endpoint: how it ended, "complete" or "error", and the data of that, as text."""
+    url, headers = f"{server.url}gradio_api/call/{endpoint}", {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=json.dumps({"data": values}).encode(), headers=headers)
+    with urllib.request.urlopen(request, timeout=timeout_s) as asked:
+        event = json.load(asked)["event_id"]
+    with urllib.request.urlopen(f"{url}/{event}", timeout=timeout_s) as told:
+        kind, data = told.read().decode().strip().split("\n\n")[-1].split("\n", 1)
+    return kind.removeprefix("event: "), data.removeprefix("data: ")
+
+
+@pytest.mark.parametrize("endpoint", ["transcribe", "batch"])
+def test_videos_that_nobody_uploaded_are_not_read(server: Server, endpoint: str, drawn: Path, tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    clip = private / "clip.mp4"
+    clip.write_bytes(drawn.read_bytes())
+    os.mkfifo(private / "pipe.mp4")
+    (upload,) = (path for path in server.temporary.glob("lipread-app-*/gradio"))
+    roundabout = f"{upload}/../../../../../../../../../../../..{clip}"
+    search = ["automatic", "grid", "none", "tuned", 50, 5, "auto"]
+    for path in (str(clip), roundabout, str(private / "pipe.mp4"), "/dev/zero", str(private / "absent.mp4"), "x\0.mp4"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        values = [file, "auto", 0, 0, *search] if endpoint == "transcribe" else [[file], True, *search]
+        kind, data = answer(server, endpoint, values, timeout_s=20)
+        assert (kind, "only files that were uploaded here are read" in data) == ("error", True), data
+        assert "private" not in data
+    assert not any("Traceback" in line for line in server.lines.queue)
+    assert server.health()["status"] == "ok"
+
+
 @pytest.mark.parametrize("door", ["run/transcribe", "api/transcribe", "run/batch"])
 def test_nobody_passes_the_queue_by(server: Server, door: str) -> None:
     values = json.dumps({"data": [None, "auto", 0, 0, "automatic", "grid", "none", "tuned", 50, 5]}).encode()

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 import media
 from lipread.errors import ConfigError, VideoError
-from lipread.web.handlers import DOWNLOADS, FILM, NOTES, Handlers, Result, plain_errors, speaker_of
+from lipread.web.handlers import DOWNLOADS, FILM, NOTES, Handlers, Result, plain_errors, shown, speaker_of
 from lipread.web.limits import Limits
 from lipread.web.many import FAILED, unpack
 from lipread.web.reading import Reading, read_video
@@ -92,6 +92,8 @@ def test_a_part_is_named_and_told_by_its_times(tmp_path: Path) -> None:
     assert (part.name, part.from_s) == ("talk 0.52-1.4s", 0.52)
     assert part.transcript.duration_s == pytest.approx(0.88)
     assert any("times count from its beginning, 0.52 s into talk.mp4" in each for each in part.transcript.warnings)
+    assert part.remark in part.transcript.warnings and part.remark in shown(part).notes
+    assert "Hard to read, because:</strong></p><ul><li>Only" not in shown(part).notes
     first = read_video(teller(), path, tmp_path / "work", limits=Limits(), end_s=1)
     assert first.name == "talk 0-1s" and not any("times count" in each for each in first.transcript.warnings)
 

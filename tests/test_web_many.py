@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import threading
 import zipfile
@@ -38,6 +39,13 @@ def test_archives_cannot_lead_out_of_their_folder(tmp_path: Path) -> None:
     assert [row.path.read_bytes() for row in rows if row.path] == [b"1", b"2", b"3", b"4"]
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents]
     assert outside == [tmp_path / "a.zip"]
+
+
+def test_members_are_shown_by_names_that_files_can_have(tmp_path: Path) -> None:
+    names = ("2026-11-25 10:30:12.mp4", "d:\\a:b\\talk.mp4", "//root/talk.mp4", f"{'ä' * 300}/{'€' * 300}.mp4")
+    rows = unpack([archive(tmp_path / "a.zip", dict.fromkeys(names, b"x"))], tmp_path / "in", LIMITS)
+    long = f"{'ä' * 100}/{'€' * 66}.mp4"  # 200 and 198 bytes, and the suffix
+    assert [row.name for row in rows] == ["2026-11-25 10-30-12.mp4", "a-b/talk.mp4", "root/talk.mp4", long]
 
 
 def test_only_videos_are_unpacked(tmp_path: Path) -> None:
@@ -110,6 +118,36 @@ def test_names_that_meet_get_numbers(tmp_path: Path) -> None:
     media.touch(tmp_path / "d" / "talk.mov")
     rows = unpack(sorted(tmp_path.glob("*/talk.*")), tmp_path / "in", LIMITS)
     assert [row.name for row in rows] == ["talk.mp4", "talk-2.mp4", "talk-3.mp4", "talk-4.mov"]
+
+
+def test_no_video_takes_the_place_of_the_table(tmp_path: Path) -> None:
+    rows = unpack([wall(tmp_path / "results.mp4")], tmp_path / "in", LIMITS)
+    list(read_many(teller(), rows, tmp_path / "work", limits=LIMITS))
+    with zipfile.ZipFile(pack(tmp_path / "work", rows)) as bundle:
+        assert len(set(bundle.namelist())) == len(bundle.namelist())
+        assert {"results.tsv", "results-2.tsv"} <= set(bundle.namelist())
+
+
+def test_uploads_that_were_deleted_meanwhile(tmp_path: Path) -> None:
+    talk, more = media.touch(tmp_path / "talk.mp4"), archive(tmp_path / "more.zip", {"a.mp4": b"x"})
+    early = unpack([talk, more], tmp_path / "in", LIMITS)
+    talk.unlink()
+    more.unlink()
+    late = unpack([talk, more], tmp_path / "in", LIMITS)
+    list(read_many(teller(), early, tmp_path / "work", limits=LIMITS))
+    for row in (early[0], *late):
+        said = f"{row.name} was deleted, since uploads are kept for 30 minutes, and less when the page is left; choose"
+        assert (row.state, row.text[: len(said)]) == (FAILED, said)
+
+
+def test_what_comes_from_an_archive_is_told_by_its_name_there(tmp_path: Path) -> None:
+    content = wall(tmp_path / "wall.mp4").read_bytes()
+    names = ("a/b/c.mp4", "d" * 300 + ".mp4", "/".join(["e" * 200] * 30) + ".mp4")
+    rows = unpack([archive(tmp_path / "a.zip", dict.fromkeys(names, content))], tmp_path / "in", LIMITS)
+    list(read_many(teller(), rows, tmp_path / "work", limits=LIMITS, captioned=True))
+    assert [row.state for row in rows] == [EMPTY, EMPTY, FAILED]
+    assert json.loads((tmp_path / "work" / "out" / "a" / "b" / "c.json").read_text())["source"] == "a/b/c.mp4"
+    assert str(tmp_path) not in rows[2].text and "cannot be written" in rows[2].text
 
 
 def test_one_row_after_the_other_whatever_becomes_of_it(tmp_path: Path) -> None:

@@ -102,8 +102,30 @@ def test_a_part_of_a_video_that_is_too_long_is_read(tmp_path: Path) -> None:
     assert reading.transcript.duration_s == 1.0
     assert reading.name == "long 1-2s"
     assert "Cutting" in told[0][1]
-    with pytest.raises(VideoError, match="is 3 s long"):
-        read_video(teller(), path, tmp_path / "work", limits=Limits(duration_s=2), start_s=0.5, end_s=3.5)
+
+
+@pytest.mark.parametrize("end_s", [3.5, 0.0, 99.0])
+def test_a_part_that_is_too_long_is_told_so_before_it_is_cut(tmp_path: Path, end_s: float) -> None:
+    path, told = film(tmp_path / "long.mp4"), list[str]()
+    said = r"^the part of long\.mp4 from 0\.5 s on is longer than the 2 s that this page reads; set the end to 2\.5 s"
+    with pytest.raises(VideoError, match=said):
+        read_video(
+            teller(), path, tmp_path / "work", limits=Limits(duration_s=2), start_s=0.5, end_s=end_s,
+            tell=lambda _, what: told.append(what),
+        )
+    assert told == []
+    last = read_video(teller(), path, tmp_path / "work", limits=Limits(duration_s=2), start_s=2.0, end_s=end_s and 99)
+    assert last.transcript.duration_s == 2.0
+    raw = film(tmp_path / "long.h264")  # it does not state its length
+    with pytest.raises(VideoError, match=said.replace("mp4", "h264")):
+        read_video(teller(), raw, tmp_path / "work", limits=Limits(duration_s=2), start_s=0.5, end_s=0.0)
+
+
+def test_an_upload_that_was_deleted_meanwhile(tmp_path: Path) -> None:
+    said = r"^talk\.mp4 was deleted, since uploads are kept for 10 minutes, and less when the page is left; choose it"
+    for end_s in (0.0, 1.0):
+        with pytest.raises(VideoError, match=said):
+            read_video(teller(), tmp_path / "talk.mp4", tmp_path, limits=Limits(keep_s=600), end_s=end_s)
 
 
 def test_files_bear_the_name_of_the_upload_and_no_path(tmp_path: Path) -> None:
@@ -178,6 +200,8 @@ def test_a_file_of_sound_alone_is_read_by_ear(hearing: LipReader, tmp_path: Path
             read_video(hearing, song, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]
     with pytest.raises(NoPictureError, match=r"^song\.m4a has no picture"):
         read_video(teller(), song, tmp_path, limits=Limits())
+    with pytest.raises(NoPictureError, match=r"^song\.m4a has no picture, and a part can be read of a video only"):
+        read_video(hearing, song, tmp_path, limits=Limits(), start_s=0.5)
     with pytest.raises(VideoError, match=r"song\.m4a is \d s long, and this page reads up to 1 s"):
         read_video(hearing, song, tmp_path, limits=Limits(duration_s=1))
 

@@ -119,6 +119,15 @@ def test_notes_say_why_and_what_to_do_once() -> None:
     assert timeline.notes_html(transcript(("bin", 0.4, 0.8, 0.9)), ()) == ""
 
 
+def test_that_a_part_was_read_is_no_difficulty() -> None:
+    part = replace(transcript(("bin", 0.4, 0.8, 0.9)), warnings=("Only a part.",))
+    assert "Hard to read" in timeline.notes_html(part, ())
+    alone = timeline.notes_html(part, (), "Only a part.")
+    assert alone == '<div class="lr-notes"><p>Only a part.</p></div>'
+    both = timeline.notes_html(part, ("Come closer.",), "Only a part.")
+    assert "because:</strong></p><ul><li>Come closer.</li></ul>" in both and both.count("Only a part.") == 1
+
+
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0.00 s"), (1.239, "1.24 s"), (60, "1:00.0"), (3599.96, "60:00.0")])
 def test_times(seconds: float, shown: str) -> None:
     assert timeline.clock(seconds) == shown

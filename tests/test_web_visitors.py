@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import media
-from lipread.web.visitors import Belongings, check_value, files_in, is_number
+from lipread.web.visitors import Belongings, check_uploads, check_value, files_in, is_number, lies_in
 
 gr = pytest.importorskip("gradio", reason="the app's packages are absent: pip install 'lipread[app]'")
 
@@ -56,6 +56,21 @@ def test_numbers_of_json() -> None:
 def test_files_are_found_however_deep() -> None:
     update = {"value": {"video": {"path": "/a"}}, "__type__": "update"}
     assert list(files_in([1, None, update, [{"image": {"path": "/b"}, "caption": None}]])) == ["/a", "/b"]
+
+
+def test_only_uploads_are_files_of_an_event(tmp_path: Path) -> None:
+    cache, outside = tmp_path / "cache", tmp_path / "outside.mp4"
+    upload = media.touch(cache / "hash" / "talk.mp4")
+    (cache / "link.mp4").symlink_to(media.touch(outside))
+    (tmp_path / "alias").symlink_to(cache)
+    for path in (upload, tmp_path / "alias" / "hash" / "talk.mp4", cache / "hash" / "swept.mp4"):
+        check_uploads([None, 5, [{"path": str(path)}]], cache)
+        check_uploads([{"path": str(path)}], tmp_path / "alias")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for bad in (outside, cache, cache / "link.mp4", cache / ".." / "outside.mp4", "/dev/zero", "talk.mp4", "http://x/y"):
+        with pytest.raises(gr.Error, match="only files that were uploaded here are read; upload the video itself"):
+            check_uploads([{"path": str(upload)}, [{"video": {"path": str(bad)}}]], cache)
+    assert not lies_in(f"{cache}/x\0", cache) and not lies_in(str(tmp_path / "loop" / "x"), cache)
 
 
 def gone(path: Path, within_s: float = 10) -> bool:

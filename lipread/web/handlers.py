@@ -301,7 +301,7 @@ def shown(reading: Reading) -> Result:
         faces = gr.update(value=pictures, visible=True, selected_index=None)
     return Result(
         text=timeline.text_html(transcript.text, timeline.NO_TEXT),
-        notes=timeline.notes_html(transcript, reading.advice),
+        notes=timeline.notes_html(transcript, reading.advice, reading.remark),
         words=timeline.timeline_html(transcript, reading.from_s),
         changes=timeline.changes_html(transcript),
         nbest=timeline.nbest_html(transcript),

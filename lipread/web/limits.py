@@ -71,6 +71,21 @@ def check_duration(seconds: float, limits: Limits, name: str) -> None:
         )
 
 
+def check_part(seconds: float, start_s: float, limits: Limits, name: str) -> None:
+    """Raises: VideoError: the part from start_s on is longer than is read here."""
+    if seconds > limits.duration_s + 0.5:
+        raise VideoError(
+            f"the part of {name} from {start_s:g} s on is longer than the {limits.duration_s:g} s that this page reads;"
+            f" set the end to {start_s + limits.duration_s:g} s or earlier"
+        )
+
+
+def deleted(name: str, limits: Limits) -> str:
+    """What is said of an upload that is not there any more."""
+    kept = f"{limits.keep_s / 60:g} minutes, and less when the page is left"
+    return f"{name} was deleted, since uploads are kept for {kept}; choose it again"
+
+
 def check_count(count: int, limits: Limits) -> None:
     """Raises: DataError: more files than one batch takes, or none."""
     if not count:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import os
+import re
 import shutil
 import tempfile
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
@@ -19,12 +21,13 @@ from lipread.hearing import Modality
 from lipread.inputs import OWN_FILMS
 from lipread.outputs import write_outputs
 from lipread.pipeline import LipReader
-from lipread.web.limits import Cancelled, Limits, check_count
+from lipread.web.limits import Cancelled, Limits, check_count, deleted
 from lipread.web.reading import Reading, Tell, read_video, write_film
 
 CHUNK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
-RESULT_ZIP = "lipread-results.zip"
+RESULT_ZIP, TABLE = "lipread-results.zip", "results"
+NAME_BYTES = 200  # of each part of a name: with a number and a suffix it is still a file's name
 HEADERS = ("file", "state", "text", "confidence", "seconds")
 WAITING, READING, DONE, EMPTY, FAILED = "waiting", "reading …", "read", "nothing said", "failed"
 
@@ -107,7 +110,9 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
     rows: list[Row] = []
     left = limits.unpacked_mb * CHUNK
     for path in map(Path, paths):
-        if path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):
+        if not path.exists():
+            rows.append(Row(path.name, None, FAILED, deleted(path.name, limits)))
+        elif path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):
             rows.append(Row(path.name, None, FAILED, f"{path.name} is no zip archive, or a damaged one; pack it again"))
         elif zipfile.is_zipfile(path) and path.suffix.lower() not in VIDEO_SUFFIXES:
             left = _unpack_one(path, folder / str(len(rows)), rows, left, limits)
@@ -130,8 +135,7 @@ def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits:
                     continue
                 found += 1
                 check_count(len(rows) + 1, limits)
-                shown = "/".join(part for part in name.parts if part not in ("..", ".", "/") and ":" not in part)
-                row = Row(shown or f"video{name.suffix}", folder / f"{found}{name.suffix.lower()}")  # a name of ours
+                row = Row(_shown(name), folder / f"{found}{name.suffix.lower()}")  # a name of ours
                 rows.append(row)
                 try:
                     left = _unpack_member(bundle, item, row, left)
@@ -171,9 +175,20 @@ def _is_video(name: PurePosixPath) -> bool:
     return name.suffix.lower() in VIDEO_SUFFIXES and not hidden and not name.name.endswith(OWN_FILMS)
 
 
+def _shown(name: PurePosixPath) -> str:
+    """What a member of an archive names its outputs by: without ways up, roots and drives, and not too long."""
+    parts = [part.replace(":", "-") for part in name.parts if not re.fullmatch(r"\.\.|/+|[A-Za-z]:", part)]
+    *folders, last = parts
+    return "/".join([*map(_shortened, folders), _shortened(last.removesuffix(name.suffix)) + name.suffix])
+
+
+def _shortened(part: str) -> str:
+    return part.encode()[:NAME_BYTES].decode(errors="ignore")
+
+
 def _name_apart(rows: list[Row]) -> None:
     """Give every row a name, and an output, of its own."""
-    taken: set[str] = set()
+    taken = {TABLE}
     for row in rows:
         path = PurePosixPath(row.name)
         number, name = 2, row.name
@@ -223,7 +238,8 @@ def read_many(
         except Cancelled:
             raise
         except LipreadError as error:
-            row.state, row.text = FAILED, str(error).replace(row.path.name, PurePosixPath(row.name).name)
+            said = str(error).replace(f"{folder / 'out'}{os.sep}", "")
+            row.state, row.text = FAILED, said.replace(row.path.name, PurePosixPath(row.name).name)
         except Exception as error:  # a fault of ours in one file must not lose the others
             row.state, row.text = FAILED, unexpected(error)
         finally:
@@ -238,7 +254,7 @@ def unexpected(error: Exception) -> str:
 
 def _keep(reading: Reading, row: Row, out: Path, captioned: bool) -> None:
     """Write the outputs of a row under its name, and put what was read into it."""
-    transcript = reading.transcript
+    transcript = replace(reading.transcript, source=row.name)
     name = str(PurePosixPath(row.name).with_suffix(""))
     write_outputs(transcript, out, name)
     if captioned and reading.info is not None:
@@ -258,7 +274,7 @@ def pack(folder: Path, rows: Sequence[Row]) -> Path:
     lines = ["\t".join(HEADERS)] + ["\t".join(" ".join(cell.split()) for cell in row.cells()) for row in rows]
     try:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as bundle:
-            bundle.writestr("results.tsv", "\n".join(lines) + "\n")
+            bundle.writestr(f"{TABLE}.tsv", "\n".join(lines) + "\n")
             for path in sorted((folder / "out").rglob("*")):
                 if path.is_file():
                     stored = zipfile.ZIP_STORED if path.suffix == ".mp4" else zipfile.ZIP_DEFLATED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 from lipread.audio import read_audio_blocks
 from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
-from lipread.errors import LipreadError, NoPictureError, OutputError
+from lipread.errors import LipreadError, NoPictureError, OutputError, VideoError
 from lipread.files import PathLike, inside
 from lipread.hearing import Modality, SoundStream, check_modality
 from lipread.outputs import USUAL_FORMATS, write_outputs
@@ -19,7 +21,7 @@ from lipread.pipeline import Clock, LipReader, Progress, Watched, watch_mouth
 from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array, MouthTrack, Transcript
 from lipread.video import VideoInfo
 from lipread.web.advice import advice_for
-from lipread.web.limits import Cancelled, Limits, check_duration, check_video
+from lipread.web.limits import Cancelled, Limits, check_duration, check_part, check_video, deleted
 from lipread.web.trim import cut_video, part_wanted
 
 Tell = Callable[[float, str], None]  # (share done 0..1, what is being done)
@@ -41,6 +43,7 @@ class Reading:
         chosen: number of the face that was read.
         advice: sentences about what makes this video hard to read, with what to change.
         from_s: where in the upload what was read begins, seconds.
+        remark: a sentence about that, which is among the transcript's warnings; empty where that is the beginning.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Reading:
     chosen: int
     advice: tuple[str, ...]
     from_s: float = 0.0
+    remark: str = ""
 
 
 def read_video(
@@ -84,16 +88,15 @@ def read_video(
     try:
         check_modality(modality)
         part = part_wanted(start_s, end_s)
+        if not os.path.exists(path):
+            raise VideoError(deleted(name, limits))
         if part is None:
             info = _pictures(reader, path, modality, limits, name)
             video = Path(path)
         else:
-            check_video(path, replace(limits, duration_s=float("inf")), name)
-            check_duration(0.0 if part[1] is None else part[1] - part[0], limits, name)
             shown += f" {part[0]:g}-{'end' if part[1] is None else f'{part[1]:g}s'}"
             video = inside(folder, f"{shown}.mp4")
-            cut_video(path, video, *part, limit_s=limits.duration_s, progress=progress)
-            info = check_video(video, limits, name)
+            info = _cut(reader, path, video, part, modality=modality, limits=limits, name=name, progress=progress)
         hears, warnings = reader.hears and modality != "video", list[str]()
         sound = SoundStream(_sound(video, info, limits, progress, warnings)) if hears else None
         watched, transcript = _read(
@@ -102,14 +105,14 @@ def read_video(
     except LipreadError as error:
         raise type(error)(str(error).replace(str(path), name).replace(str(folder), "")) from error
     warnings = [each for each in transcript.warnings if "faces were seen" not in each] + warnings
-    if part and part[0]:
-        warnings.append(f"only a part was read: times count from its beginning, {part[0]:g} s into {name}")
-    transcript = replace(transcript, warnings=tuple(warnings), source=name)
+    from_s = part[0] if part else 0.0
+    remark = f"Only a part was read: times count from its beginning, {from_s:g} s into {name}." if from_s else ""
+    transcript = replace(transcript, warnings=(*warnings, *([remark] if remark else [])), source=name)
     track = watched.track if watched else None
     return Reading(
         name=shown, video=video, info=info, track=track, transcript=transcript, reader=reader,
         portraits=watched.portraits if watched else (), chosen=watched.chosen if watched else 0,
-        advice=advice_for(transcript, track, info), from_s=part[0] if part else 0.0,
+        advice=advice_for(transcript, track, info), from_s=from_s, remark=remark,
     )
 
 
@@ -124,6 +127,27 @@ def _pictures(reader: LipReader, path: PathLike, modality: Modality, limits: Lim
         if reader.hears and modality in ("auto", "audio"):
             return None
         raise
+
+
+def _cut(
+    reader: LipReader, path: PathLike, video: Path, part: tuple[float, float | None], *, modality: Modality,
+    limits: Limits, name: str, progress: Progress,
+) -> VideoInfo:
+    """Cut a part out of an upload -> what the part says about its pictures.
+
+    Raises: as `cut_video`. VideoError: the part is too long. NoPictureError: the upload has sound alone.
+    """
+    start_s, end_s = part
+    unlimited = replace(limits, duration_s=math.inf)
+    whole = _pictures(reader, path, modality, unlimited, name)
+    if whole is None:
+        raise NoPictureError(f"{name} has no picture, and a part can be read of a video only; leave start and end at 0")
+    ends = [each for each in (end_s, whole.duration_s) if each is not None]
+    check_part(min(ends, default=0.0) - start_s, start_s, limits, name)
+    cut_video(path, video, start_s, end_s, limit_s=limits.duration_s, progress=progress)
+    info = check_video(video, unlimited, name)
+    check_part(info.duration_s or 0.0, start_s, limits, name)  # where the upload did not state its length, or lied
+    return info
 
 
 def _read(

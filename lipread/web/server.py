@@ -141,6 +141,7 @@ def make_app(
     app.add_middleware(SafeHeaders)
     app.add_middleware(WithoutPrefix, prefix=root_path)
     page.state_session_capacity = SESSIONS
+    page.has_launched = True  # else gradio, which expects launch(), lets requests and results name any file
     gr.mount_gradio_app(
         app, page, path="/", root_path=root_path or None, auth=(user, password) if user and password else None,
         auth_message="lipread asks for the user and password that its owner chose.", show_error=True,

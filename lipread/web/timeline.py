@@ -167,12 +167,16 @@ def nbest_html(transcript: Transcript) -> str:
     return hint + "".join(tables)
 
 
-def notes_html(transcript: Transcript, advice: tuple[str, ...]) -> str:
-    """Why there is no text, warnings, and what to change; empty where all is well."""
-    parts = []
+def notes_html(transcript: Transcript, advice: tuple[str, ...], remark: str = "") -> str:
+    """Why there is no text, warnings, and what to change; empty where all is well.
+
+    Args:
+        remark: the one of the warnings that is no difficulty.
+    """
+    parts = [f"<p>{escape(remark)}</p>"] if remark else []
     if transcript.reason:
         parts.append(f'<p class="lr-reason"><strong>Nothing was read:</strong> {escape(transcript.reason)}.</p>')
-    notes = [*dict.fromkeys((*advice, *transcript.warnings))]
+    notes = [note for note in dict.fromkeys((*advice, *transcript.warnings)) if note != remark]
     if notes:
         items = "".join(f"<li>{escape(note)}</li>" for note in notes)
         parts.append(f"<p><strong>Hard to read, because:</strong></p><ul>{items}</ul>")

@@ -20,7 +20,7 @@ FILE_EXAMPLE = 'in Python: handle_file("talk.mp4")'
 
 
 class Page(gr.Blocks):
-    """Gradio's page, which checks what events are sent and notes whose files they carry.
+    """Gradio's page, which checks what events are sent, above all their files, and notes whose files they carry.
 
     Attributes:
         belongings: of the visitors; None notes nothing.
@@ -29,9 +29,10 @@ class Page(gr.Blocks):
     belongings: Belongings | None = None
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **named: Any) -> list[Any]:
-        """As gradio's. Raises: gr.Error: a value is of a kind that its field does not take."""
+        """As gradio's. Raises: gr.Error: a value is of a kind that its field does not take, or a file is no upload."""
         for component, value in zip(block_fn.inputs, inputs, strict=False):
             check_value(component, value)
+        check_uploads(inputs, Path(self.GRADIO_CACHE))
         processed: list[Any] = await super().preprocess_data(block_fn, inputs, *others, **named)
         return processed
 
@@ -80,6 +81,23 @@ def check_value(component: Any, value: Any) -> None:
         )
 
 
+def check_uploads(values: Any, folder: Path) -> None:
+    """Look at where an event's files lie, before anything opens them: a request may name any path of the machine.
+
+    Raises: gr.Error: one lies outside the folder of uploads.
+    """
+    if not all(lies_in(path, folder) for path in files_in(values)):
+        raise gr.Error("only files that were uploaded here are read; upload the video itself", print_exception=False)
+
+
+def lies_in(path: str, folder: Path) -> bool:
+    """Whether a path leads into a folder, links followed."""
+    try:
+        return folder.resolve() in Path(path).resolve().parents
+    except (OSError, RuntimeError, ValueError):  # links that go round, or what no path can hold
+        return False
+
+
 def bounds(component: Any) -> tuple[float, float]:
     """Least and most that a field of numbers takes."""
     least, most = component.minimum, component.maximum
@@ -118,7 +136,7 @@ class Belongings:
 
     def __init__(self, folder: Path, *, left_s: float, shared: Iterable[str] = ()) -> None:
         """`folder`: nothing outside it is touched; `left_s`: seconds from leaving; `shared`: files that stay."""
-        self.folder, self.left_s, self.shared = folder.resolve(), left_s, frozenset(shared)
+        self.folder, self.left_s, self.shared = folder, left_s, frozenset(shared)
         self._owners: dict[str, set[str]] = {}
         self._leaving: deque[tuple[float, str]] = deque()  # (when, session), in order
         self._lock = threading.Lock()
@@ -168,4 +186,4 @@ class Belongings:
         return gone
 
     def _ours(self, path: str) -> bool:
-        return path not in self.shared and self.folder in Path(path).resolve().parents
+        return path not in self.shared and lies_in(path, self.folder)
