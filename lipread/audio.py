@@ -18,7 +18,15 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from lipread.container import Clock, decoded_sound, first_picture_s, moment_of, open_container, sound_stream
+from lipread.container import (
+    Clock,
+    decoded_sound,
+    first_picture_s,
+    moment_of,
+    open_container,
+    sound_stream,
+    trusted_length_s,
+)
 from lipread.errors import ConfigError, DataError
 from lipread.files import PathLike, written_whole
 from lipread.values import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000  # others are damage
+MAX_CUT_S = Fraction(1, 2)  # of sound before the first picture that is left out without a word
 MAX_DRIFT_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000  # 30 ms: containers round times, so smaller differences are ignored
 AAC_BIT_RATE = 32_000  # ample for 16 kHz mono speech
 _PACKET_SAMPLES = 1024  # per AAC packet
@@ -43,7 +52,8 @@ def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str]
     Args:
         path: any file that FFmpeg reads, with or without pictures.
         frames: number of 25 Hz pictures; the sound is cut or filled with silence to exactly frames * 640 samples.
-        warnings: receives sentences about a broken tail, jumping times or samples that are no numbers.
+        warnings: receives sentences about a broken tail, jumping times, samples that are no numbers, or much sound
+            before the first picture.
     Returns: float32 in about -1..1, finite, shape (N,); None where the file has no sound that can be decoded.
     Raises: VideoError: the file cannot be opened. ConfigError: frames is negative.
     """
@@ -79,13 +89,13 @@ def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> I
         if stream is None:
             return
         origin = first_picture_s(path) if container.streams.video else None
-        clock = Clock(warnings, "sound", origin)
+        clock = Clock(warnings, "sound", origin, trusted_s=trusted_length_s(container))
         track = _Track(warnings)
         try:
             for frame in decoded_sound(container, stream, warnings):
                 if frame.samples and MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ and frame.layout.nb_channels:
                     time_s = clock.place(moment_of(frame), Fraction(frame.samples, frame.sample_rate))
-                    yield track.push(frame, time_s)
+                    yield from track.push(frame, time_s)
             yield from track.flush()
         except (av.error.FFmpegError, ValueError) as error:
             warnings.append(f"The sound breaks off: it cannot be brought to {SAMPLE_RATE_HZ} Hz ({error}).")
@@ -108,22 +118,25 @@ class _Track:
         self._next = 0  # position of the graph's next sample
         self._done = 0  # samples given out so far: the position of the next one
 
-    def push(self, frame: AudioFrame, time_s: Fraction) -> Samples:
-        """Add a block that is heard at `time_s`; returns what is ready, shape (N,)."""
+    def push(self, frame: AudioFrame, time_s: Fraction) -> Iterator[Samples]:
+        """Add a block that is heard at `time_s`; yields what is ready, each of shape (N,)."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         start = round(time_s * SAMPLE_RATE_HZ)
+        if self._graph is None and time_s < -MAX_CUT_S:
+            self._warnings.append(
+                f"The sound begins {float(-time_s):.1f} s before the first picture and was left out until there; to "
+                "read it, save the sound as a file of its own."
+            )
         due = self._start + round(self._fed_s * SAMPLE_RATE_HZ)  # where the block lies if it follows at once
         apart = self._graph is None or abs(start - due) > MAX_DRIFT_SAMPLES
-        ready: list[Samples] = []
         if self._graph is None or apart or kind != self._kind:
-            ready.extend(self.flush())
+            yield from self.flush()
             self._graph, self._kind, self._fed_s = _even_graph(frame), kind, Fraction(0)
             self._mix = _Mix(frame.layout.nb_channels)
             self._start = self._next = start if apart else due
         self._fed_s += Fraction(frame.samples, frame.sample_rate)
         frame.pts = None  # positions are counted here
-        ready.extend(self._placed(_pushed(self._graph, frame)))
-        return np.concatenate(ready) if ready else np.zeros(0, np.float32)
+        yield from self._placed(_pushed(self._graph, frame))
 
     def flush(self) -> Iterator[Samples]:
         """What the graph still holds."""
@@ -136,9 +149,10 @@ class _Track:
             packed = np.asarray(frame.to_ndarray(), np.float32).reshape(-1, self._mix.channels)
             samples = self._mix.push(self._finite_only(packed.T))
             begin, self._next = self._next, self._next + len(samples)
-            if begin > self._done:
-                yield np.zeros(begin - self._done, np.float32)
-                self._done = begin
+            while begin > self._done:
+                silent = min(begin - self._done, SAMPLE_RATE_HZ)  # a long pause need not be in memory at once
+                yield np.zeros(silent, np.float32)
+                self._done += silent
             samples = samples[self._done - begin :]
             self._done += len(samples)
             yield samples

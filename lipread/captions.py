@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.container import first_picture_s, moment_of, open_container, sound_stream, written_film
+from lipread.container import (
+    Clock,
+    decoded_sound,
+    first_picture_s,
+    first_sound_s,
+    moment_of,
+    open_container,
+    sound_stream,
+    trusted_length_s,
+    written_film,
+)
 from lipread.errors import NoPictureError, OutputError
 from lipread.files import PathLike, are_one
 from lipread.values import FRAME_RATE_HZ, Array, Segment, Transcript
@@ -89,56 +99,63 @@ def _packet_s(packet: Any) -> float:
 
 
 def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
-    """Sound packets for the film, with times from the first picture on; none where there is no sound."""
+    """Sound packets for the film, with times from the first picture on, or the first sound where there is no picture;
+    none where there is no sound."""
     import av.error
 
-    start_s = first_picture_s(source) or Fraction(0)
     container = open_container(source)
     stream = sound_stream(container)
     if stream is None:
         container.close()
         return iter(())
-    if stream.codec_context.name.split("_")[0] in SOUND_IN_MP4:
-        target = film.add_stream_from_template(stream)
-        made = _copied(container, stream, target, start_s)
+    start_s = first_picture_s(source)
+    start_s = first_sound_s(source) if start_s is None else start_s
+    clock = Clock([], "sound", start_s, trusted_s=trusted_length_s(container))
+    if stream.codec_context.codec.canonical_name in SOUND_IN_MP4:
+        made = _copied(container, stream, film.add_stream_from_template(stream), clock)
     else:
         rate_hz = min(AAC_RATES_HZ, key=lambda each: abs(each - stream.rate))
         target = film.add_stream("aac", rate=rate_hz, layout="stereo" if stream.channels > 1 else "mono")
-        made = _as_aac(container, stream, target, start_s)
+        made = _as_aac(container, stream, target, clock)
 
     def until_broken() -> Iterator[Any]:
+        latest: Fraction | None = None
         with container:
             try:
-                yield from made
+                for packet in made:
+                    stored = packet.dts * packet.time_base
+                    if latest is None or stored > latest:  # mp4 cannot go back in time
+                        yield packet
+                        latest = stored
             except av.error.FFmpegError:
                 return  # a broken tail: what could be read is there
 
     return until_broken()
 
 
-def _copied(container: Any, stream: Any, target: Any, start_s: Fraction) -> Iterator[Any]:
-    shift = round(start_s / stream.time_base)
+def _copied(container: Any, stream: Any, target: Any, clock: Clock) -> Iterator[Any]:
     for packet in container.demux(stream):
-        if packet.pts is None or packet.pts < shift:
+        if not packet.size:
             continue
-        packet.pts -= shift
-        packet.dts = packet.pts
-        packet.stream = target
-        yield packet
+        moment = None if packet.pts is None else packet.pts * packet.time_base
+        time_s = clock.place(moment, (packet.duration or 0) * packet.time_base)
+        if time_s >= 0:
+            packet.pts = packet.dts = round(time_s / packet.time_base)
+            packet.stream = target
+            yield packet
 
 
-def _as_aac(container: Any, stream: Any, target: Any, start_s: Fraction) -> Iterator[Any]:
+def _as_aac(container: Any, stream: Any, target: Any, clock: Clock) -> Iterator[Any]:
     import av
 
     resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate)
-    for frame in container.decode(stream):
-        moment = moment_of(frame)
-        if moment is None or moment < start_s:
-            continue
-        frame.pts = round((moment - start_s) * frame.sample_rate)  # some files count in steps longer than AAC's
-        frame.time_base = Fraction(1, frame.sample_rate)
-        for resampled in resampler.resample(frame):
-            yield from _timed(target.encode(resampled))
+    for frame in decoded_sound(container, stream, []):
+        time_s = clock.place(moment_of(frame), Fraction(frame.samples, frame.sample_rate))
+        if time_s >= 0:
+            frame.pts = round(time_s * frame.sample_rate)  # some files count in steps longer than AAC's
+            frame.time_base = Fraction(1, frame.sample_rate)
+            for resampled in resampler.resample(frame):
+                yield from _timed(target.encode(resampled))
     yield from _timed(target.encode(None))
 
 

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 
-MAX_HOLD_S = Fraction(20)  # a longer pause between two pictures is taken for broken times, not for a still picture
+MAX_HOLD_S = Fraction(20)  # a longer pause is taken for broken times, unless it lies within the file's stated length
+MAX_PAUSE_S = Fraction(3600)  # a longer one is broken times in any case
 MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
+STORED_FORMATS = frozenset({"avi", "mxf", "mxf_opatom", "asf"})  # state when a picture is stored, not when it is shown
 TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf", "vobsub"})  # texts as pictures; lists of other files
+_TS_DISCONT = 0x200  # FFmpeg's flag of formats whose times may start anew within a file
 _START_BYTES = 1024  # without a zero byte in them it is a text
 _HELP = "check that it plays in a video player, or convert it to mp4"
 
@@ -72,6 +76,13 @@ def length_of(container: InputContainer) -> Fraction | None:
     return Fraction(length, av.time_base) if length > 0 else None
 
 
+def trusted_length_s(container: InputContainer) -> Fraction:
+    """How far the times of an opened file may be believed to run, seconds; 0 where it does not say: the times of a
+    transport stream may start anew, and its length is guessed from them."""
+    restarts = container.format.flags & _TS_DISCONT
+    return Fraction(0) if restarts else length_of(container) or Fraction(0)
+
+
 @functools.cache
 def _formats() -> str:
     """What may be opened: a list would open what it names, be it itself or a pipe on which one waits for ever."""
@@ -97,7 +108,8 @@ def written_film(path: PathLike) -> Iterator[OutputContainer]:
             yield film
     except (av.error.FFmpegError, ValueError) as error:
         raise OutputError(
-            f"{os.fspath(path)} cannot be written ({_reason(error)}); free some space or choose another folder"
+            f"{os.fspath(path)} cannot be written ({_reason(error)}): mp4 does not take these pictures or this sound; "
+            "convert the video to H.264 mp4 first"
         ) from error
 
 
@@ -175,6 +187,14 @@ def first_picture_s(path: PathLike) -> Fraction | None:
         return None if frame is None else moment_of(frame)
 
 
+def first_sound_s(path: PathLike) -> Fraction | None:
+    """Time of the first sound that can be decoded on the file's own clock, seconds; None where there is none."""
+    with open_container(path) as container:
+        stream = sound_stream(container)
+        frame = next(decoded_sound(container, stream, []), None) if stream else None
+        return None if frame is None else moment_of(frame)
+
+
 def decoded_pictures(container: InputContainer, stream: VideoStream, warnings: list[str]) -> Iterator[VideoFrame]:
     """Pictures in order of presentation; broken places are skipped, and `warnings` says so."""
     return _decoded(container, stream, warnings, "picture")
@@ -187,6 +207,8 @@ def decoded_sound(container: InputContainer, stream: AudioStream, warnings: list
 
 def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: str) -> Iterator[Any]:
     packets = container.demux(stream)
+    name = container.format.name
+    shown = _Shown(delayed=name != "asf") if what == "picture" and name in STORED_FORMATS else None
     broken = 0  # packets or pictures that could not be decoded whole
     ended = False
     while not ended:
@@ -198,6 +220,8 @@ def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: 
         ended = packet is None
         if packet is not None and not packet.size:
             continue  # "nothing new" in some files, and PyAV's mark of the end, would empty the decoder too early
+        if shown and packet is not None:
+            shown.note(packet)
         try:
             frames = stream.decode(packet)  # None: give out what was kept back for reordering
         except (av.error.FFmpegError, ValueError):
@@ -205,9 +229,36 @@ def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: 
         for frame in frames:
             broken += bool(frame.is_corrupt)
             frame.time_base = frame.time_base or stream.time_base  # PyAV leaves it out of those kept back
+            if shown:
+                shown.mend(frame)
             yield frame
     if broken:
         warnings.append(f"The {what} is damaged in {broken} place(s); the text may be wrong there.")
+
+
+class _Shown:
+    """Gives pictures the time at which they are shown where the container states when they are stored.
+
+    FFmpeg makes up `pts` there. `dts` goes on from picture to picture in the order shown, and the last few have none.
+
+    Args:
+        delayed: `dts` comes too late by the decoder's delay, which the first picture tells.
+    """
+
+    def __init__(self, *, delayed: bool) -> None:
+        self._late: int | None = None if delayed else 0
+        self._stored: dict[int | None, int] = {}  # `pts` of packets before the first picture -> when each is stored
+
+    def note(self, packet: Packet[Any]) -> None:
+        """Take a packet before it is decoded."""
+        if self._late is None:
+            self._stored.setdefault(packet.pts, max(0, packet.dts or 0))
+
+    def mend(self, frame: VideoFrame) -> None:
+        """Set the time of the next picture."""
+        if self._late is None and frame.dts is not None:
+            self._late = frame.dts - self._stored.get(frame.pts, frame.dts)
+        frame.pts = None if frame.dts is None else frame.dts - (self._late or 0)
 
 
 def moment_of(frame: VideoFrame | AudioFrame) -> Fraction | None:
@@ -224,15 +275,23 @@ class Clock:
         warnings: receives one sentence when times had to be mended.
         what: "picture" or "sound", for that sentence.
         origin: moment that becomes time 0; None takes the first one stated.
+        trusted_s: a long pause is believed where it lies within this length.
     """
 
-    def __init__(self, warnings: list[str], what: str, origin: Fraction | None = None) -> None:
-        self._warnings, self._what = warnings, what
+    def __init__(
+        self, warnings: list[str], what: str, origin: Fraction | None = None, *, trusted_s: Fraction = Fraction(0)
+    ) -> None:
+        self._warnings, self._what, self._trusted_s = warnings, what, trusted_s
         self._origin = origin
         self._previous: Fraction | None = None  # last stated moment
         self._latest: Fraction | None = None  # latest time given out
         self._expected = Fraction(0)  # time of the next piece if it follows at once
         self._jumps = 0
+
+    @property
+    def origin(self) -> Fraction:
+        """The moment that is time 0 since the last jump."""
+        return self._origin or Fraction(0)
 
     def place(self, moment: Fraction | None, length_s: Fraction) -> Fraction:
         """Time of the next piece, seconds, where `length_s` is how long the piece lasts."""
@@ -251,9 +310,10 @@ class Clock:
         return time_s
 
     def _plausible(self, time_s: Fraction) -> bool:
+        longest_s = MAX_PAUSE_S if abs(time_s) <= self._trusted_s else MAX_HOLD_S
         if self._latest is None:
-            return abs(time_s) <= MAX_HOLD_S  # sound may start before or after the picture
-        return -MAX_BACK_S <= time_s - self._latest <= MAX_HOLD_S
+            return abs(time_s) <= longest_s  # sound may start before or after the picture
+        return -MAX_BACK_S <= time_s - self._latest <= longest_s
 
     def _note_jump(self) -> None:
         self._jumps += 1

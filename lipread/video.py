@@ -25,6 +25,7 @@ from lipread.container import (
     open_container,
     picture_stream,
     sound_stream,
+    trusted_length_s,
 )
 from lipread.errors import ConfigError, VideoError
 from lipread.files import PathLike
@@ -161,9 +162,9 @@ class VideoStream:
         slack = JITTER_SLACK_S if plain else min(tick / 2, MAX_TICK_SLACK_S)
         usual_s = 1 / rate if rate else STEP_S
 
-        clock = Clock(self.warnings, "picture")
+        clock = Clock(self.warnings, "picture", trusted_s=trusted_length_s(self._container))
         shown, latest_s = first, clock.place(moment_of(first), usual_s)
-        pictures, index = 1, 0  # decoded so far; next grid point
+        pictures, index, paused_s = 1, 0, Fraction(0)  # decoded so far; next grid point; without pictures
         for frame in self._source:
             pictures += 1
             time_s = clock.place(moment_of(frame), usual_s)
@@ -172,6 +173,7 @@ class VideoStream:
                 image = self._painter.paint(shown) if image is None else image
                 yield Frame(image, index / FRAME_RATE_HZ)
                 index += 1
+            paused_s += time_s - latest_s if time_s - latest_s > MAX_HOLD_S else 0
             shown, latest_s = frame, max(latest_s, time_s)
 
         end_s = latest_s + (usual_s if plain else _length_s(shown, usual_s))
@@ -180,9 +182,9 @@ class VideoStream:
             image = self._painter.paint(shown) if image is None else image
             yield Frame(image, index / FRAME_RATE_HZ)
             index += 1
-        self._judge(pictures, moment_of(first) or Fraction(0), end_s)
+        self._judge(pictures, clock.origin, end_s, paused_s)
 
-    def _judge(self, pictures: int, start_s: Fraction, end_s: Fraction) -> None:
+    def _judge(self, pictures: int, start_s: Fraction, end_s: Fraction, paused_s: Fraction) -> None:
         """Warn, at the end, about what cannot be known before."""
         stated_s = _stated_length_s(self._stream, self._container)
         late_s = max(Fraction(0), start_s)  # some containers count the time before the first picture
@@ -191,7 +193,7 @@ class VideoStream:
                 f"The file states {float(stated_s):.1f} s of picture, but only {float(end_s):.1f} s could be read; "
                 "its end is missing or damaged."
             )
-        rate_hz = pictures / max(float(end_s), 1e-3)
+        rate_hz = pictures / max(float(end_s - paused_s), 1e-3)
         if pictures == 1:
             self.warnings.append("The file holds a single picture; lips can only be read from moving ones.")
         elif rate_hz < MIN_RATE_HZ:

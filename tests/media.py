@@ -19,6 +19,16 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 BITS = 12
+B_FRAMES = {"bf": "3", "x264-params": "b-adapt=0:scenecut=0"}  # numbers are so unlike that x264 would use none
+STORED = [  # name, codec, options: containers that state when a picture is stored, not when it is shown
+    ("a.avi", "libx264", {"bf": "0"}),
+    ("a.avi", "libx264", B_FRAMES),
+    ("a.avi", "mpeg4", {"bf": "2"}),
+    ("a.asf", "libx264", {"bf": "0"}),
+    ("a.asf", "libx264", B_FRAMES),
+    ("a.mxf", "libx264", B_FRAMES | {"profile": "high", "level": "41"}),
+    ("a.mxf", "mpeg2video", {"bf": "2"}),
+]
 TICKS_HZ = 90_000  # time base of the files: every usual frame rate comes out even
 
 

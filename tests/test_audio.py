@@ -14,7 +14,7 @@ from lipread.audio import read_audio, read_audio_blocks, write_audio
 from lipread.errors import ConfigError, DataError, OutputError, VideoError
 from lipread.values import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Array
 from lipread.video import read_frames
-from media import click, number_in, numbered, tone, truncate, write_sound, write_video
+from media import STORED, click, number_in, numbered, tone, truncate, write_sound, write_video
 
 MARGIN = 400  # samples at each end that a filter or a codec may colour
 
@@ -92,6 +92,19 @@ def test_a_click_stays_with_its_picture(
         assert np.abs(samples[: late - MARGIN]).max() < 1e-3  # silence until the sound starts
 
 
+@pytest.mark.parametrize(("name", "codec", "options"), STORED)
+def test_a_click_stays_with_its_picture_where_the_order_of_storage_is_stated(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = write_video(
+        tmp_path / name, (numbered(index) for index in range(50)), codec=codec, options=options, ticks_hz=25,
+        sound=click(0.8, 2.0, 48_000), sound_rate_hz=48_000, sound_codec="pcm_s16le",
+    )
+    with read_frames(path) as stream:
+        assert next(number_in(frame.image) for frame in stream if frame.time_s == 0.8) == 20
+    assert click_s(heard(path)) == pytest.approx(0.8, abs=0.001)
+
+
 def test_first_picture_is_where_decoding_starts(tmp_path: Path) -> None:
     """A transport stream cut inside a group of pictures starts with pictures that nothing can show."""
     path = write_video(
@@ -119,23 +132,40 @@ def test_cut_or_filled_to_the_pictures(tmp_path: Path, frames: int) -> None:
     assert not samples[shared:].any()
 
 
-def test_a_pause_in_the_times_is_silence(tmp_path: Path) -> None:
-    """Sound that stops for a second: Matroska keeps only times, and the gap must not close."""
+@pytest.mark.parametrize("pause_s", [1, 30])
+def test_a_pause_in_the_times_is_silence(tmp_path: Path, pause_s: int) -> None:
+    """Sound that stops for a while: Matroska keeps only times, and the gap must not close."""
     import av
 
     path = tmp_path / "a.mka"
     with av.open(str(path), "w") as container:
         voice = container.add_stream("pcm_s16le", rate=16_000)
         voice.codec_context.layout = "mono"
-        for begin in [*range(0, 16_000, 1600), *range(32_000, 48_000, 1600)]:
+        again = (1 + pause_s) * 16_000
+        for begin in [*range(0, 16_000, 1600), *range(again, again + 16_000, 1600)]:
             frame = av.AudioFrame.from_ndarray(np.full((1, 1600), 8192, np.int16), format="s16", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = 16_000, begin, Fraction(1, 16_000)
             container.mux(voice.encode(frame))
         container.mux(voice.encode(None))
     samples = heard(path)
-    assert len(samples) == 48_000
-    assert np.allclose(samples[:16_000], 0.25) and np.allclose(samples[32_000:], 0.25)
-    assert not samples[16_000:32_000].any()
+    assert len(samples) == again + 16_000
+    assert np.allclose(samples[:16_000], 0.25) and np.allclose(samples[again:], 0.25)
+    assert not samples[16_000:again].any()
+    assert max(map(len, read_audio_blocks(path))) <= SAMPLE_RATE_HZ  # silence is not in memory at once
+
+
+@pytest.mark.parametrize(("early_s", "told"), [(0.4, False), (2.0, True), (30.0, True)])
+def test_sound_before_the_first_picture_is_left_out_and_much_is_told(
+    tmp_path: Path, early_s: float, told: bool
+) -> None:
+    path, warnings = tmp_path / "a.mkv", list[str]()
+    sound = click(early_s + 0.8, early_s + 1.6, 16_000)
+    write_video(
+        path, (numbered(index) for index in range(40)), start_s=early_s, sound=sound, sound_codec="pcm_s16le"
+    )
+    samples = read_audio(path, frames=40, warnings=warnings)
+    assert samples is not None and click_s(samples) == pytest.approx(0.8, abs=0.002)
+    assert bool(warnings) == told and all(f"begins {early_s} s before the first picture" in each for each in warnings)
 
 
 def test_a_jump_in_the_times_does_not_fill_memory(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import media
+from lipread.audio import read_audio
 from lipread.captions import CURRENT_RGB, CaptionPainter, draw_words, write_captioned_video
 from lipread.errors import OutputError, VideoError
 from lipread.values import Array, Segment, Transcript, Word
@@ -108,6 +109,58 @@ def test_film_has_all_frames_words_and_sound(tmp_path: Path, codec: str) -> None
     loudest = np.abs(np.concatenate(pieces)).argmax() / 16_000
     assert loudest == pytest.approx(1.0, abs=0.08)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "talk.mkv"]
+
+
+def sound_of(film: Path) -> Array:
+    """Mono sound at 16 kHz that goes with the pictures of a film."""
+    sound = read_audio(film)
+    assert sound is not None
+    return np.abs(sound)
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp2"])
+def test_joined_recordings(tmp_path: Path, codec: str) -> None:
+    """The times start anew in the middle: the sound follows the pictures, be it copied or turned into AAC."""
+    part = media.write_video(
+        tmp_path / "part.ts", [GREEN] * 50, sound=media.click(1.0, 2.0, 16_000), sound_codec=codec
+    )
+    (tmp_path / "joined.ts").write_bytes(2 * part.read_bytes())
+    write_captioned_video(tmp_path / "joined.ts", TALK, tmp_path / "out.mp4")
+    sound = sound_of(tmp_path / "out.mp4")
+    assert len(sound) == pytest.approx(64_000, abs=2500)
+    assert sound[:32_000].argmax() / 16_000 == pytest.approx(1.0, abs=0.08)
+    assert sound[32_000:].argmax() / 16_000 == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "aac"), ("mka", "aac"), ("mkv", "pcm_s16le")])
+def test_sound_alone_that_does_not_begin_at_0(tmp_path: Path, suffix: str, codec: str) -> None:
+    source = media.write_sound(
+        tmp_path / f"talk.{suffix}", media.click(1.0, 2.0, 16_000), rate_hz=16_000, codec=codec, start_s=5.0
+    )
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    assert sound_of(tmp_path / "out.mp4").argmax() / 16_000 == pytest.approx(1.0, abs=0.08)
+
+
+def test_aac_in_latm_is_not_copied(tmp_path: Path) -> None:
+    source = media.write_video(
+        tmp_path / "talk.ts", [GREEN] * 50, sound=media.click(1.0, 2.0, 16_000),
+        container_options={"mpegts_flags": "latm"},
+    )
+    with av.open(str(source)) as film:
+        assert film.streams.audio[0].codec_context.name == "aac_latm"
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    assert sound_of(tmp_path / "out.mp4").argmax() / 16_000 == pytest.approx(1.0, abs=0.08)
+
+
+def test_sound_goes_on_after_a_damaged_place(tmp_path: Path) -> None:
+    sound = media.click(1.5, 2.0, 16_000) + media.tone(300, 2.0, 16_000, loudness=0.1)
+    source = media.write_video(tmp_path / "talk.mkv", [GREEN] * 50, sound=sound, sound_codec="mp2")
+    data = source.read_bytes()
+    with av.open(str(source)) as film:
+        packet = list(film.demux(film.streams.audio[0]))[10]
+    source.write_bytes(data.replace(bytes(packet), b"U" * packet.size, 1))
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    assert sound_of(tmp_path / "out.mp4").argmax() / 16_000 == pytest.approx(1.5, abs=0.08)
 
 
 def test_silent_video_with_odd_size(tmp_path: Path) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av.error
 import pytest
 
-from lipread.container import Clock, first_picture_s, open_container
-from lipread.errors import VideoError
+from lipread.container import (
+    Clock,
+    first_picture_s,
+    first_sound_s,
+    open_container,
+    trusted_length_s,
+    written_film,
+)
+from lipread.errors import OutputError, VideoError
 from media import numbered, tone, write_sound, write_video
 
 STEP = Fraction(1, 25)
 
 
-def placed(moments: list[Fraction | float | None], origin: float | None = None) -> tuple[list[float], list[str]]:
+def placed(
+    moments: list[Fraction | float | None], origin: float | None = None, *, trusted_s: float = 0.0
+) -> tuple[list[float], list[str]]:
     warnings: list[str] = []
-    clock = Clock(warnings, "picture", None if origin is None else Fraction(origin))
+    clock = Clock(warnings, "picture", None if origin is None else Fraction(origin), trusted_s=Fraction(trusted_s))
     times = [clock.place(None if moment is None else Fraction(moment), STEP) for moment in moments]
     return [round(float(time), 6) for time in times], warnings
 
@@ -57,6 +67,41 @@ def test_an_origin_keeps_sound_in_step() -> None:
     assert placed([0.5, 0.75], origin=1.0) == ([-0.5, -0.25], [])
     times, warnings = placed([900.0, 900.5], origin=1.0)  # cannot belong to the same clock
     assert times == [0.0, 0.5] and len(warnings) == 1
+
+
+def test_a_long_pause_within_the_stated_length_is_believed() -> None:
+    assert placed([0.0, 30.0, 30.5], trusted_s=31.0) == ([0.0, 30.0, 30.5], [])
+    assert placed([30.0, 30.5], origin=0.0, trusted_s=31.0) == ([30.0, 30.5], [])
+    assert placed([0.0, 0.5], origin=30.0, trusted_s=31.0) == ([-30.0, -29.5], [])
+    for moments, trusted_s in (([0.0, 30.0], 29.0), ([0.0, 4000.0], 5000.0)):  # beyond it; too long for any pause
+        times, warnings = placed(moments, trusted_s=trusted_s)
+        assert times == [0.0, 0.04] and len(warnings) == 1
+
+
+def test_a_length_is_trusted_where_times_cannot_start_anew(tmp_path: Path) -> None:
+    for name, length_s in (("a.mp4", 1.0), ("a.mkv", 1.0), ("a.ts", 0.0)):
+        with open_container(write_video(tmp_path / name, [numbered(0)] * 25)) as container:
+            assert float(trusted_length_s(container)) == pytest.approx(length_s, abs=0.05)
+
+
+def test_first_sound(tmp_path: Path) -> None:
+    sound = tone(440, 1, 8000)
+    late = write_sound(tmp_path / "a.mka", sound, rate_hz=8000, codec="pcm_s16le", start_s=2.5)
+    assert first_sound_s(late) == Fraction(5, 2)
+    assert first_sound_s(write_video(tmp_path / "a.mkv", [numbered(0)] * 3)) is None
+
+
+def test_what_mp4_does_not_take_is_not_for_want_of_space(tmp_path: Path) -> None:
+    for error, advice in (
+        (av.error.ArgumentError(22, "Invalid argument"), "convert the video to H.264 mp4 first"),
+        (av.error.OSError(28, "No space left on device"), "free some space or choose another folder"),
+    ):
+        with (
+            pytest.raises(OutputError, match=rf"out\.mp4 cannot be written \({error.strerror}\).*{advice}"),
+            written_film(tmp_path / "out.mp4"),
+        ):
+            raise error
+        assert not list(tmp_path.iterdir())
 
 
 def test_first_picture(tmp_path: Path) -> None:

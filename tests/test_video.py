@@ -17,6 +17,8 @@ from lipread.errors import ConfigError, VideoError
 from lipread.values import FRAME_RATE_HZ, Array
 from lipread.video import probe, read_frames, use_threads
 from media import (
+    B_FRAMES,
+    STORED,
     number_in,
     numbered,
     quarters,
@@ -97,6 +99,23 @@ def test_other_containers_and_missing_times(tmp_path: Path, name: str, codec: st
         assert probe(path).duration_s is None
 
 
+@pytest.mark.parametrize(("name", "codec", "options"), STORED)
+@pytest.mark.parametrize("fps", [25, 50])
+def test_containers_that_state_when_pictures_are_stored(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], fps: int
+) -> None:
+    """Their pictures come in another order than the one in which they are shown."""
+    path = write_video(tmp_path / name, pictures(90), codec=codec, options=options, fps=fps, ticks_hz=fps)
+    assert numbers_of(path) == (list(range(0, 90, fps // 25)), [])
+
+
+@pytest.mark.parametrize("options", [{"bf": "0"}, B_FRAMES])
+def test_pictures_left_out_of_an_avi_are_held(tmp_path: Path, options: dict[str, str]) -> None:
+    times = [index / 25 for index in range(75) if not 30 <= index < 55]
+    path = write_video(tmp_path / "a.avi", pictures(50), times_s=times, ticks_hz=25, options=options)
+    assert numbers_of(path) == ([*range(30), *[29] * 25, *range(30, 50)], [])
+
+
 def test_start_times_do_not_matter(tmp_path: Path) -> None:
     assert numbers_of(write_video(tmp_path / "a.ts", pictures(20), start_s=5.0)) == (list(range(20)), [])
     assert numbers_of(write_video(tmp_path / "b.mp4", pictures(20), start_s=2.5)) == (list(range(20)), [])
@@ -118,10 +137,18 @@ def test_a_jump_in_time_is_closed_and_a_pause_is_held(tmp_path: Path) -> None:
     jump = write_video(tmp_path / "jump.mkv", pictures(20), times_s=near + [1e5 + time for time in near])
     numbers, warnings = numbers_of(jump)
     assert numbers == list(range(20))
-    assert any("jump" in warning for warning in warnings)
+    assert len(warnings) == 1 and "jump" in warnings[0]  # and nothing of an end that is missing
     pause = write_video(tmp_path / "pause.mkv", pictures(20), times_s=near + [5 + time for time in near])
     numbers, _ = numbers_of(pause)
     assert numbers == list(range(9)) + [9] * (125 - 9) + list(range(10, 20))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_camera_that_is_off_for_long(tmp_path: Path, suffix: str) -> None:
+    """The file states how long it is, so the pause is no jump; its end is not missing, and its rate is no lower."""
+    near = [index / 25 for index in range(10)]
+    path = write_video(tmp_path / f"a.{suffix}", pictures(20), times_s=near + [33 + time for time in near])
+    assert numbers_of(path) == ([*range(9), *[9] * (33 * 25 - 9), *range(10, 20)], [])
 
 
 def test_times_that_go_back_are_read_on(tmp_path: Path) -> None:
