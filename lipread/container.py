@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 MAX_HOLD_S = Fraction(20)  # a longer pause is taken for broken times, unless it lies within the file's stated length
-MAX_PAUSE_S = Fraction(3600)  # a longer one is broken times in any case
+MAX_PAUSE_S = Fraction(600)  # a longer one is broken times in any case: all of it is read as a still picture
 MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
 STORED_FORMATS = frozenset({"avi", "mxf", "mxf_opatom", "asf"})  # state when a picture is stored, not when it is shown
 TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf", "vobsub"})  # texts as pictures; lists of other files
