@@ -116,7 +116,7 @@ def test_held_out_people_are_measured_beside_the_folds(tmp_path: Path) -> None:
     ("base", "name", "count"),
     [
         ("grid.toml", "ablations", 19), ("grid.toml", "curves", 9), ("grid.toml", "dropout", 24),
-        ("points.toml --batch_pixels 20 --consistency 0.2", "points_ablations", 20),
+        ("points.toml --batch_pixels 20 --consistency 0.2", "points_ablations", 22),
     ],
 )
 def test_the_studies_of_the_recipe_can_all_be_run(base: str, name: str, count: int) -> None:
