@@ -242,7 +242,7 @@ def test_cancel_half_way(open_page: Callable[..., Any], drawn: Path, tmp_path: P
     upload(page, long)
     page.click("#lr-read")
     page.wait_for_selector("#lr-text >> text=/Following the lips/")
-    assert page.locator("#lr-words .lr-word").count() == 0  # nothing of the other video
+    page.wait_for_selector("#lr-words .lr-word", state="detached", timeout=3000)  # nothing of the other video
     assert page.locator("#lr-file-srt").is_disabled()
     page.click("#lr-cancel")
     page.wait_for_selector("text=Cancelled")
