@@ -91,8 +91,9 @@ class Recipe:
 
     def require_inputs_kept(self, jobs: Sequence[Job]) -> None:
         """Look before all work whether an output of one job is the video of another. Raises: OutputError."""
-        keys = {job.key for job in jobs}
-        for job in jobs:
+        ours = key_of(self.folder)
+        keys = {job.key for job in jobs if job.key.startswith(ours)}
+        for job in jobs if keys else ():
             for each in self.outputs(job.name):
                 if (key := key_of(each)) in keys and key != job.key:
                     raise OutputError(
@@ -141,21 +142,32 @@ class BatchReport:
     """What became of every path.
 
     Attributes:
-        done, empty, skipped: videos in which something is said; read, but nothing is said; done in an earlier run.
         failures: what could not be read.
         faceless: those of the empty ones in which no face was seen.
         video_s, took_s: length of what was read, and how long that took, seconds.
     """
 
-    done: int = 0
-    empty: int = 0
-    skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
     faceless: list[Failure] = field(default_factory=list)
     video_s: float = 0.0
     took_s: float = 0.0
     interrupted: bool = False
     _found: dict[str, str] = field(default_factory=dict, repr=False)  # key of a video -> what became of it last
+
+    @property
+    def done(self) -> int:
+        """How many were read, and something is said in them."""
+        return self._counted("done")
+
+    @property
+    def empty(self) -> int:
+        """How many were read, but nothing is said in them."""
+        return self._counted("empty")
+
+    @property
+    def skipped(self) -> int:
+        """How many were done in an earlier run."""
+        return self._counted("skipped")
 
     @property
     def failed(self) -> int:
@@ -169,26 +181,23 @@ class BatchReport:
 
     def take(self, job: Job, outcome: Outcome | None) -> None:
         """Count what became of a video; of one that changed and was read again, what became of it last."""
-        if before := self._found.get(job.key):
-            self.done -= before == "done"
-            self.empty -= before == "empty"
-            self.skipped -= before == "skipped"
+        if job.key in self._found:
             self.failures = [each for each in self.failures if each.source != str(job.source)]
             self.faceless = [each for each in self.faceless if each.source != str(job.source)]
         if outcome is None:
-            self.skipped += 1
             found = "skipped"
         elif isinstance(outcome, Failure):
             self.failures.append(outcome)
             found = "failed"
         else:
             found = "done" if outcome.transcript.text else "empty"
-            self.done += found == "done"
-            self.empty += found == "empty"
             self.video_s += outcome.transcript.duration_s
             if nobody_there(outcome.transcript):
                 self.faceless.append(failure(job, str(outcome.transcript.reason)))
         self._found[job.key] = found
+
+    def _counted(self, found: str) -> int:
+        return sum(each == found for each in self._found.values())
 
 
 def transcribe_files(

@@ -188,10 +188,9 @@ class CaptionPainter:
 
     def _shown(self, time_s: float) -> int | None:
         """The segment to show: of those being said the one that began last, else the last one for `HOLD_S` more."""
-        started = [number for number, segment in enumerate(self._segments) if segment.start_s <= time_s]
-        said = [number for number in started if time_s < self._segments[number].end_s]
-        held = [number for number in started if time_s < self._segments[number].end_s + HOLD_S]
-        return max(said, default=None) if said else max(held, key=lambda n: self._segments[n].end_s, default=None)
+        shown = [n for n, segment in enumerate(self._segments) if segment.start_s <= time_s < segment.end_s + HOLD_S]
+        said = [n for n in shown if time_s < self._segments[n].end_s]
+        return said[-1] if said else max(shown, key=lambda n: self._segments[n].end_s, default=None)
 
 
 def draw_words(words: Sequence[str], current: int | None, width_px: int, height_px: int) -> Array:

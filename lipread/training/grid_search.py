@@ -172,7 +172,8 @@ def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: i
             )
             figures = measure(chosen.model_copy(update={"init": train(chosen, show=False)}))
             texts: dict[str, list[str]] = {}
-            for name, prefix in [("val", ""), ("held-out", "held-out ")][: 2 if config.held_out_speakers else 1]:
+            measured = {"val": ""} | ({"held-out": "held-out "} if config.held_out_speakers else {})
+            for name, prefix in measured.items():
                 figure = figures.get(name) or figures.get(f"{name}, sound")
                 if not figure:
                     raise DataError(f"there is no {prefix}clip with words to choose on; prepare data with a text first")

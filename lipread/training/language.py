@@ -233,7 +233,7 @@ def _measuring(held: Sequence[list[str]], wordpiece: WordPiece, config: Language
     if not held:
         return []
     corpus = Corpus.encode(held, wordpiece, config.max_length - 3)
-    pairs = config.next_sentence and len(held) > 1 and any(len(document) > 1 for document in held)
+    pairs = config.next_sentence and any(len(document) > 1 for document in held)
     maker = SampleMaker(corpus, wordpiece, most=config.max_length, next_sentence=pairs)
     rng = _rng(config, _HELD_OUT)
     return [maker.batch(_MEASURED_BATCH, rng) for _ in range(MEASURED // _MEASURED_BATCH)]
