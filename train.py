@@ -25,6 +25,17 @@ or changes that have names, each made alone (data/recipes/ablations.toml):
     [variants.recipe]
     [variants."without splicing"]
     "augment.splice" = 0.0
+
+A recipe may have stages, trained one after the other into --out/1, --out/2 and so on; each goes on from the best
+weights of the one before, with all its settings but those that it changes:
+
+    steps = 3000
+    [[stages]]
+    augment.splice = 0.0                     # nothing is spliced at first
+    [[stages]]
+    steps = 1000
+    learning_rate = 4e-4
+    augment.splice = 0.5
 """
 
 from __future__ import annotations
@@ -45,10 +56,11 @@ DRY_RUN = "--dry_run"
 EVALUATE_ONLY = "--evaluate_only"
 
 
-def parse(arguments: list[str]) -> TrainConfig:
-    """Settings of the TOML file after --config, overridden by the other arguments.
+def parse(arguments: list[str]) -> list[TrainConfig]:
+    """Settings of the TOML file after --config, overridden by the other arguments: a training, or the stages of one.
 
-    Settings of `network` change the network of the preset.
+    Settings of `network` change the network of the preset. A stage has the settings of the one before it but for what
+    it changes, begins where that one ended, and draws other numbers.
 
     Raises: ConfigError: a setting is unknown or has a value that cannot work.
     """
@@ -56,11 +68,34 @@ def parse(arguments: list[str]) -> TrainConfig:
     values: dict[str, Any] = {}
     if file := take_file(arguments, "--config"):
         values = load_toml(file)
-    values = merge(values, command_line(arguments))
+    stages = values.pop("stages", None)
+    over = command_line(arguments)
+    if stages is None:
+        return [_config(merge(values, over), origin="settings")]
+    if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
+        raise ConfigError(f"{file}: stages are tables; write [[stages]] above the settings of each")
+    configs: list[TrainConfig] = []
+    for number, stage in enumerate(stages, 1):
+        if set_apart := {"out", "init"} & set(stage):
+            raise ConfigError(
+                f"{file}: stage {number} sets {min(set_apart)!r}, which follows from the stage before it; set it above "
+                "the first [[stages]]"
+            )
+        values = merge(values, stage)
+        config = _config(merge(values, over), origin=f"stage {number}")
+        changes: dict[str, Any] = {"out": config.out / str(number), "seed": config.seed + number - 1}
+        if configs:
+            changes["init"] = configs[-1].out
+        configs.append(config.model_copy(update=changes))
+    return configs
+
+
+def _config(values: dict[str, Any], *, origin: str) -> TrainConfig:
+    """Nested settings -> those of a training. Raises: ConfigError."""
     preset = PRESETS.get(str(values.get("preset", TrainConfig().preset)))
     if preset and isinstance(values.get("network"), dict):
-        values["network"] = merge(preset.model_dump(), values["network"])
-    return make_config(TrainConfig, values, origin="settings")
+        values = {**values, "network": merge(preset.model_dump(), values["network"])}
+    return make_config(TrainConfig, values, origin=origin)
 
 
 def take_file(arguments: list[str], option: str) -> str | None:
@@ -157,46 +192,60 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
+def run(arguments: list[str]) -> None:
+    """Do what the command line says. Raises: LipreadError."""
+    arguments = list(_spelled(arguments))
+    dry, only_evaluate = DRY_RUN in arguments, EVALUATE_ONLY in arguments
+    arguments = [argument for argument in arguments if argument not in (DRY_RUN, EVALUATE_ONLY)]
+    grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
+    stages = [_with_data(config) for config in parse(arguments)]
+    keep_freed_memory()
+    if grid and only_evaluate:
+        raise ConfigError("--search trains, and --evaluate-only does not; give one of them")
+    if len(stages) > 1 and (grid or only_evaluate):
+        raise ConfigError("--search and --evaluate-only are for recipes without [[stages]]; leave them out of this one")
+    if dry:
+        from lipread.training.grid_search import planned
+        from lipread.training.loop import dry_run
+
+        if grid:
+            stages[0], plan = planned(stages[0], grid)
+            print(plan)
+        for number, config in enumerate(stages, 1):
+            if len(stages) > 1:
+                print(f"stage {number}:")
+            print(dry_run(config.model_copy(update={"init": None}) if number > 1 else config))
+    elif only_evaluate:
+        from lipread.training.loop import measure
+
+        for name, figure in measure(stages[0]).items():
+            print(f"{name}: {figure}")
+    elif grid:
+        from lipread.training.grid_search import grid_search, show_trials
+
+        show_trials(grid_search(stages[0], grid))
+        print(f"table and plot: {stages[0].out / 'search.tsv'}, {stages[0].out / 'search.png'}")
+    else:
+        from lipread.training.loop import train
+
+        for config in stages:
+            print(f"checkpoint: {train(config)}", flush=True)
+
+
+def _with_data(config: TrainConfig) -> TrainConfig:
+    """The same with all prepared folders, where none is named. Raises: ConfigError: there are none."""
+    if config.data:
+        return config
+    found = sorted(path.parent for path in Path("prepared").glob("*/manifest.tsv"))
+    if not found:
+        raise ConfigError("no prepared folder: give --data FOLDER, or fill prepared/ with `lipread prepare`")
+    return config.model_copy(update={"data": tuple(found)})
+
+
 def main() -> int:
     """Run a training or a search; errors are one line."""
     try:
-        arguments = list(_spelled(sys.argv[1:]))
-        dry, only_evaluate = DRY_RUN in arguments, EVALUATE_ONLY in arguments
-        arguments = [argument for argument in arguments if argument not in (DRY_RUN, EVALUATE_ONLY)]
-        grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
-        config = parse(arguments)
-        keep_freed_memory()
-        if not config.data:
-            found = sorted(path.parent for path in Path("prepared").glob("*/manifest.tsv"))
-            if not found:
-                raise ConfigError("no prepared folder: give --data FOLDER, or fill prepared/ with `lipread prepare`")
-            config = config.model_copy(update={"data": tuple(found)})
-        if grid and only_evaluate:
-            raise ConfigError("--search trains, and --evaluate-only does not; give one of them")
-        if dry:
-            from lipread.training.grid_search import planned
-            from lipread.training.loop import dry_run
-
-            if grid:
-                config, plan = planned(config, grid)
-                print(plan)
-            print(dry_run(config))
-            return 0
-        if only_evaluate:
-            from lipread.training.loop import measure
-
-            for name, figure in measure(config).items():
-                print(f"{name}: {figure}")
-            return 0
-        if grid:
-            from lipread.training.grid_search import grid_search, show_trials
-
-            show_trials(grid_search(config, grid))
-            print(f"table and plot: {config.out / 'search.tsv'}, {config.out / 'search.png'}")
-            return 0
-        from lipread.training.loop import train
-
-        print(f"checkpoint: {train(config)}")
+        run(sys.argv[1:])
     except LipreadError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return error.exit_code

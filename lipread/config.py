@@ -220,7 +220,8 @@ class TrainConfig(Config):
     preset: Literal["tiny", "small", "base", "large"] = "small"
     network: NetworkConfig | None = None  # replaces the preset
     augment: AugmentConfig = AugmentConfig()
-    init: Path | None = None  # checkpoint whose weights to start from
+    # checkpoint whose weights to start from; or a run's folder: its best checkpoint and the heads of its helping losses
+    init: Path | None = None
     word_symbols: int = Field(1000, ge=0)  # so many of the most frequent words get a symbol of their own
     word_symbol_count: int = Field(20, ge=1)  # ... if they occur at least so often
     seed: int = Field(0, ge=0, lt=2**63)
@@ -314,6 +315,11 @@ class TrainConfig(Config):
     def classifies(self) -> bool:
         """Whether parts of clips are told apart as classes."""
         return self.task in ("words", "phrases")
+
+    @property
+    def init_checkpoint(self) -> Path | None:
+        """The file of weights to start from."""
+        return self.init / "best.safetensors" if self.init and self.init.is_dir() else self.init
 
     @property
     def network_config(self) -> NetworkConfig:

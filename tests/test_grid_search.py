@@ -25,7 +25,8 @@ GRID = GridConfig(grid={"augment.flip": (0.0, 0.5), "network.encoder.hidden_drop
 
 
 def settings(data: Path, out: Path, **values: Any) -> TrainConfig:
-    config: TrainConfig = program.parse(tiny(data, out, steps=2, **values))
+    config: TrainConfig
+    (config,) = program.parse(tiny(data, out, steps=2, **values))
     return config
 
 
@@ -122,7 +123,7 @@ def test_held_out_people_are_measured_beside_the_folds(tmp_path: Path) -> None:
 def test_the_studies_of_the_recipe_can_all_be_run(base: str, name: str, count: int) -> None:
     recipes = Path(str(files("lipread.data"))) / "recipes"
     recipe, *changes = base.split()
-    config = program.parse(["--config", str(recipes / recipe), *changes])
+    (config,) = program.parse(["--config", str(recipes / recipe), *changes])
     grid = program.parse_grid(recipes / f"{name}.toml")
     asked = [grid.settings(dict(zip(grid.choices, each, strict=True))) for each in product(*grid.choices.values())]
     changed = [with_values(config, each) for each in asked]

@@ -76,7 +76,7 @@ def tiny(data: Path, out: Path, **settings: Any) -> list[str]:
 
 
 def test_defaults_need_no_argument() -> None:
-    config = program.parse([])
+    (config,) = program.parse([])
     assert config.network_config == PRESETS["small"]
     assert (config.steps, config.data) == (20_000, ())
 
@@ -87,7 +87,7 @@ def test_toml_is_overridden_by_arguments(tmp_path: Path) -> None:
         "[network.encoder]\nnum_hidden_layers = 3\n"
     )
     arguments = ["--config", str(tmp_path / "recipe.toml"), "--steps", "9", "--augment.flip", "0"]
-    config = program.parse([*arguments, "--network.encoder.hidden_dropout_prob=0.3"])
+    (config,) = program.parse([*arguments, "--network.encoder.hidden_dropout_prob=0.3"])
     assert (config.steps, config.learning_rate, config.data) == (9, 1e-3, (Path("a"), Path("b")))
     assert (config.augment.flip, config.augment.speed, config.augment.blur) == (0.0, 0.3, 0.3)
     encoder = config.network_config.encoder
@@ -104,17 +104,17 @@ def test_toml_is_overridden_by_arguments(tmp_path: Path) -> None:
     ],
 )
 def test_ways_to_write_an_argument(arguments: list[str]) -> None:
-    config = program.parse(arguments)
+    (config,) = program.parse(arguments)
     assert (config.batch_pixels, config.freeze_batchnorm, config.data) == (3, True, (Path("x"), Path("y")))
 
 
 def test_values_keep_their_dashes() -> None:
-    assert program.parse(["--out=runs/my-run", "--no-freeze-frontend"]).out == Path("runs/my-run")
+    assert program.parse(["--out=runs/my-run", "--no-freeze-frontend"])[0].out == Path("runs/my-run")
 
 
 def test_a_saved_configuration_can_be_given_again(tmp_path: Path) -> None:
-    config = program.parse(["--preset", "tiny", "--network.encoder.num_hidden_layers", "3"])
-    again = program.parse(["--network", config.network.model_dump_json(), "--preset", "tiny"])
+    (config,) = program.parse(["--preset", "tiny", "--network.encoder.num_hidden_layers", "3"])
+    (again,) = program.parse(["--network", config.network.model_dump_json(), "--preset", "tiny"])
     assert again == config
 
 
@@ -211,6 +211,90 @@ def test_a_dry_run_tells_what_it_would_be_and_writes_nothing(tmp_path: Path) -> 
     code, _, err = finish(start(*searched, "--evaluate-only", cwd=tmp_path))
     assert (code, err.count("\n")) == (2, 1) and "give one of them" in err
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "grid.toml"])
+
+
+def test_stages_keep_the_settings_of_the_one_before(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'preset = "tiny"\nsteps = 30\nseed = 4\ninit = "first.safetensors"\nout = "runs/all"\n[augment]\nflip = 0.1\n'
+        "[[stages]]\naugment.splice = 0.0\n[[stages]]\nsteps = 20\naugment.splice = 0.7\n[[stages]]\nsteps = 10\n"
+    )
+    one, two, three = program.parse(["--config", str(recipe), "--batch_pixels", "5"])
+    assert [each.steps for each in (one, two, three)] == [30, 20, 10]
+    assert [each.augment.splice for each in (one, two, three)] == [0.0, 0.7, 0.7]
+    assert {(each.augment.flip, each.batch_pixels, each.preset) for each in (one, two, three)} == {(0.1, 5, "tiny")}
+    assert [str(each.out) for each in (one, two, three)] == ["runs/all/1", "runs/all/2", "runs/all/3"]
+    assert [str(each.init) for each in (one, two, three)] == ["first.safetensors", "runs/all/1", "runs/all/2"]
+    assert [each.seed for each in (one, two, three)] == [4, 5, 6]
+    assert {each.steps for each in program.parse(["--config", str(recipe), "--steps=7"])} == {7}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stages = 3", "stages are tables; write [[stages]] above"),
+        ("stages = []", "stages are tables"),
+        ("[stages]\nsteps = 3", "stages are tables"),
+        ("[[stages]]\nsteps = 3\n[[stages]]\ninit = 'a'", "stage 2 sets 'init', which follows"),
+        ("[[stages]]\nout = 'a'", "stage 1 sets 'out', which follows"),
+        ("[[stages]]\nsteps = 3\n[[stages]]\nstepps = 3", "stage 2: stepps"),
+    ],
+)
+def test_stages_that_cannot_work(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        program.parse(["--config", str(tmp_path / "recipe.toml")])
+
+
+def test_a_recipe_in_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage begins from the weights and the helping heads of the one before; it goes on where it was stopped."""
+    recipe, data = tmp_path / "recipe.toml", prepare(tmp_path / "data")
+    recipe.write_text("steps = 3\n[[stages]]\nshape_loss = 0.5\n[[stages]]\nsteps = 1\nlearning_rate = 1e-12\n")
+    arguments = ["--config", str(recipe), *tiny(data, tmp_path / "run")]
+    assert run_main(monkeypatch, *arguments, "--dry-run") == 0
+    said = capfd.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("stage")] == ["stage 1:", "stage 2:"]
+    assert [line.split(" steps")[0] for line in said if " steps of " in line] == ["3", "1"]
+    assert not (tmp_path / "run").exists()
+    for way in ("--evaluate-only", f"--search={ROOT / 'data' / 'recipes' / 'dropout.toml'}"):
+        assert run_main(monkeypatch, *arguments, way) == 2
+        assert capfd.readouterr().err.count("recipes without [[stages]]") == 1
+
+    assert run_main(monkeypatch, *arguments) == 0
+    out = [line for line in capfd.readouterr().out.splitlines() if line.startswith("checkpoint: ")]
+    assert out == [f"checkpoint: {tmp_path / 'run' / str(stage) / 'best.safetensors'}" for stage in (1, 2)]
+    one, two = (torch.load(tmp_path / "run" / stage / "latest.pt", weights_only=True) for stage in "12")
+    begun = load_checkpoint(tmp_path / "run" / "1" / "best.safetensors").network.state_dict()
+    for name, weight in two["network"].items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.allclose(weight, begun[name], atol=1e-9), name
+    for helper in ("frame_words", "pixel_words", "lip_shape"):
+        for name, weight in two[helper].items():
+            if "running" not in name and "num_batches" not in name:
+                assert torch.allclose(weight, one[helper][name], atol=1e-9), (helper, name)
+
+    (tmp_path / "run" / "2" / "latest.pt").unlink()
+    before = (tmp_path / "run" / "1" / "latest.pt").read_bytes()
+    assert run_main(monkeypatch, *arguments) == 0
+    assert (tmp_path / "run" / "1" / "latest.pt").read_bytes() == before
+    assert (tmp_path / "run" / "2" / "latest.pt").exists()
+
+
+def test_a_run_that_nothing_can_start_from(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepare(tmp_path / "data")
+    assert run_main(monkeypatch, *tiny(data, tmp_path / "one", steps=1)) == 0
+    capfd.readouterr()
+    begin = tiny(data, tmp_path / "two", steps=1, init=tmp_path / "one")
+    (tmp_path / "one" / "latest.pt").write_bytes(b"no state")
+    assert run_main(monkeypatch, *begin) == 1
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and "nothing can start from this run" in error and "best.safetensors" in error
+    (tmp_path / "one" / "best.safetensors").unlink()
+    assert run_main(monkeypatch, *begin) == 1
+    assert "one/best.safetensors: no such checkpoint" in capfd.readouterr().err
+    assert not (tmp_path / "two" / "latest.pt").exists()
 
 
 # -- whole runs -------------------------------------------------------------------------------------------------------

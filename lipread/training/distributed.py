@@ -42,8 +42,9 @@ def _own_gpu(device: torch.device) -> torch.device:
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Part from the other processes, once all have come so far: what one of them wrote is there for all."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -122,10 +122,10 @@ def measure(config: TrainConfig) -> dict[str, Evaluation]:
 
     Raises: as `train`. ConfigError: there is no such checkpoint, it has no head for the task, or there are no clips.
     """
-    if config.init is None:
+    if config.init_checkpoint is None:
         raise ConfigError("only a trained checkpoint can be measured; name it with --init FILE.safetensors")
     ready = make_ready(config)
-    if ready.state.classes and ready.state.classes != load_checkpoint(config.init).classes:
+    if ready.state.classes and ready.state.classes != load_checkpoint(config.init_checkpoint).classes:
         raise ConfigError(
             f"init={str(config.init)!r} does not tell these {len(ready.state.classes)} classes apart; give a "
             f"checkpoint that was trained with --task {config.task} on them"

@@ -85,8 +85,8 @@ def make_ready(config: TrainConfig) -> Ready:
 
 def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:
     """The alphabet of `config.init`, or English characters and the most frequent words of the training texts."""
-    if config.init:
-        return load_checkpoint(config.init).alphabet
+    if config.init_checkpoint:
+        return load_checkpoint(config.init_checkpoint).alphabet
     return Alphabet.english().with_words(
         training_vocabulary(clips, config.word_symbols, least_count=config.word_symbol_count)
     )
@@ -98,7 +98,7 @@ def choose_classes(config: TrainConfig, clips: list[Clip]) -> tuple[str, ...]:
     if not config.classifies:
         return ()
     labels = {cut.label for cut in cuts_of_all(clips, config)}
-    known = load_checkpoint(config.init).classes if config.init else ()
+    known = load_checkpoint(config.init_checkpoint).classes if config.init_checkpoint else ()
     return known if labels <= set(known) else tuple(sorted(labels))
 
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,10 +62,10 @@ def prepare_state(
     """Network, optimizer and average at step 0, from `config.init` or from random weights of `config.seed`."""
     torch.manual_seed(config.seed)
     network = LipNetwork(config.network_config)
-    if config.init:
-        begun = load_checkpoint(config.init)
+    if config.init_checkpoint:
+        begun = load_checkpoint(config.init_checkpoint)
         weights = grown(begun.network, network, same_classes=begun.classes == classes)
-        load_weights(network, weights, origin=str(config.init))
+        load_weights(network, weights, origin=str(config.init_checkpoint))
     network.to(device)
     if config.freeze_frontend:
         network.frontend.requires_grad_(False)
@@ -84,10 +86,13 @@ def prepare_state(
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda")
     scaler = GradScaler(device.type, enabled=config.precision == "fp16" and device.type == "cuda")
     average = WeightAverage(network, config.ema_decay)
-    return State(
+    state = State(
         network, frame_words, pixel_words, lip_shape, optimizer, scaler, average, (*alphabet.symbols, *vocabulary),
         classes, hidden_frames, tuple(_teacher(path, network, alphabet, device) for path in config.teachers),
     )
+    if config.init and config.init.is_dir():
+        take_helpers(state, config.init / "latest.pt", device)
+    return state
 
 
 def _teacher(path: Path, pupil: LipNetwork, alphabet: Alphabet, device: torch.device) -> LipNetwork:
@@ -168,7 +173,7 @@ def write_state(path: Path, whole: dict[str, Any]) -> None:
 
 def load_state(state: State, path: Path, device: torch.device) -> None:
     """Go on from `save_state`. Raises: DataError: the file is damaged, or of another network or other data."""
-    try:
+    with _of_a_run(path, "this run cannot go on", "choose another --out or delete the file"):
         whole = torch.load(path, map_location=device, weights_only=True)
         if whole.get("symbols", list(state.symbols)) != list(state.symbols):
             raise ValueError("it was trained on other texts")
@@ -177,15 +182,37 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
         if bool(whole.get("hidden_frames")) != bool(state.hidden_frames):
             raise ValueError("it was trained for another task")
         state.network.load_state_dict(whole["network"])
-        state.frame_words.load_state_dict(whole["frame_words"])
-        state.pixel_words.load_state_dict(whole["pixel_words"])
-        state.lip_shape.load_state_dict(whole["lip_shape"])
+        _load_helpers(state, whole)
         if state.hidden_frames:
             state.hidden_frames.load_state_dict(whole["hidden_frames"])
         state.optimizer.load_state_dict(whole["optimizer"])
         state.scaler.load_state_dict(whole["scaler"])
         state.average.load_state_dict(whole["average"])
         state.step, state.best = whole["step"], whole["best"]
+
+
+def take_helpers(state: State, path: Path, device: torch.device) -> None:
+    """Let the heads of the helping losses begin as another run left them; they start anew where its texts were others.
+
+    Raises: DataError: the file is not there, damaged, or of another network.
+    """
+    with _of_a_run(path, "nothing can start from this run", "name its best.safetensors instead"):
+        whole = torch.load(path, map_location=device, weights_only=True)
+        if whole["symbols"] == list(state.symbols):
+            _load_helpers(state, whole)
+
+
+def _load_helpers(state: State, whole: dict[str, Any]) -> None:
+    state.frame_words.load_state_dict(whole["frame_words"])
+    state.pixel_words.load_state_dict(whole["pixel_words"])
+    state.lip_shape.load_state_dict(whole["lip_shape"])
+
+
+@contextlib.contextmanager
+def _of_a_run(path: Path, what: str, advice: str) -> Iterator[None]:
+    """Raises: DataError, in place of whatever can be wrong with a saved state."""
+    try:
+        yield
     except (RuntimeError, LookupError, EOFError, OSError, ValueError, AttributeError, pickle.UnpicklingError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: this run cannot go on ({said}); choose another --out or delete the file") from error
+        raise DataError(f"{path}: {what} ({said}); {advice}") from error
