@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from lipread.container import (
     Clock,
+    beginning_s,
     decoded_sound,
-    first_picture_s,
     moment_of,
     open_container,
     sound_stream,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000  # others are damage
-MAX_CUT_S = Fraction(1, 2)  # of sound before the first picture that is left out without a word
 MAX_DRIFT_SAMPLES = SAMPLE_RATE_HZ * 30 // 1000  # 30 ms: containers round times, so smaller differences are ignored
 AAC_BIT_RATE = 32_000  # ample for 16 kHz mono speech
 _PACKET_SAMPLES = 1024  # per AAC packet
@@ -52,8 +51,7 @@ def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str]
     Args:
         path: any file that FFmpeg reads, with or without pictures.
         frames: number of 25 Hz pictures; the sound is cut or filled with silence to exactly frames * 640 samples.
-        warnings: receives sentences about a broken tail, jumping times, samples that are no numbers, or much sound
-            before the first picture.
+        warnings: receives sentences about a broken tail, jumping times or samples that are no numbers.
     Returns: float32 in about -1..1, finite, shape (N,); None where the file has no sound that can be decoded.
     Raises: VideoError: the file cannot be opened. ConfigError: frames is negative.
     """
@@ -79,7 +77,7 @@ def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str]
 def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> Iterator[Samples]:
     """The sound of `read_audio` block by block: memory does not grow with the length of the file.
 
-    Yields: float32, shape (N,), N varying (also 0, where all of it lies before the first picture); nothing at all
+    Yields: float32, shape (N,), N varying (also 0); nothing at all
         where the file has no sound that can be decoded.
     Raises: VideoError: the file cannot be opened.
     """
@@ -88,7 +86,7 @@ def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> I
         stream = sound_stream(container)
         if stream is None:
             return
-        origin = first_picture_s(path) if container.streams.video else None
+        origin = beginning_s(path) if container.streams.video else None
         clock = Clock(warnings, "sound", origin, trusted_s=trusted_length_s(container))
         track = _Track(warnings)
         try:
@@ -122,11 +120,6 @@ class _Track:
         """Add a block that is heard at `time_s`; yields what is ready, each of shape (N,)."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         start = round(time_s * SAMPLE_RATE_HZ)
-        if self._graph is None and time_s < -MAX_CUT_S:
-            self._warnings.append(
-                f"The sound begins {float(-time_s):.1f} s before the first picture and was left out until there; to "
-                "read it, save the sound as a file of its own."
-            )
         due = self._start + round(self._fed_s * SAMPLE_RATE_HZ)  # where the block lies if it follows at once
         apart = self._graph is None or abs(start - due) > MAX_DRIFT_SAMPLES
         if self._graph is None or apart or kind != self._kind:

@@ -16,8 +16,8 @@ import numpy as np
 
 from lipread.container import (
     Clock,
+    beginning_s,
     decoded_sound,
-    first_picture_s,
     first_sound_s,
     moment_of,
     open_container,
@@ -99,8 +99,7 @@ def _packet_s(packet: Any) -> float:
 
 
 def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
-    """Sound packets for the film, with times from the first picture on, or the first sound where there is no picture;
-    none where there is no sound."""
+    """Sound packets for the film, with times from the recording's beginning on; none where there is no sound."""
     import av.error
 
     container = open_container(source)
@@ -108,7 +107,7 @@ def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
     if stream is None:
         container.close()
         return iter(())
-    start_s = first_picture_s(source)
+    start_s = beginning_s(source)
     start_s = first_sound_s(source) if start_s is None else start_s
     clock = Clock([], "sound", start_s, trusted_s=trusted_length_s(container))
     if stream.codec_context.codec.canonical_name in SOUND_IN_MP4:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_HOLD_S = Fraction(20)  # a longer pause is taken for broken times, unless it lies within the file's stated length
 MAX_PAUSE_S = Fraction(600)  # a longer one is broken times in any case: all of it is read as a still picture
+LEAST_EARLY_S = Fraction(1, 10)  # before the picture: less may be an encoder's first samples, and nobody notices it
 MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
 STORED_FORMATS = frozenset({"avi", "mxf", "mxf_opatom", "asf"})  # state when a picture is stored, not when it is shown
 TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf", "vobsub"})  # texts as pictures; lists of other files
@@ -195,6 +196,32 @@ def first_sound_s(path: PathLike) -> Fraction | None:
         return None if frame is None else moment_of(frame)
 
 
+def beginning_s(path: PathLike) -> Fraction | None:
+    """Time on the file's own clock at which a recording with pictures begins, seconds; None where it has none."""
+    with open_container(path) as container:
+        return beginning_of(container, first_picture_s(path))
+
+
+def beginning_of(container: InputContainer, picture_s: Fraction | None) -> Fraction | None:
+    """The time of the first picture, or that of its sound where this begins noticeably earlier: players count from
+    there. A time that cannot be believed does not count.
+
+    Args:
+        picture_s: time of the first picture that can be decoded.
+    """
+    sound = sound_stream(container)
+    if picture_s is None or sound is None or sound.start_time is None or not sound.time_base:
+        return picture_s
+    sound_s = sound.start_time * Fraction(sound.time_base)
+    early_s = picture_s - sound_s
+    return sound_s if LEAST_EARLY_S < early_s <= _longest_pause_s(early_s, trusted_length_s(container)) else picture_s
+
+
+def _longest_pause_s(time_s: Fraction, trusted_s: Fraction) -> Fraction:
+    """How long a pause is believed that ends at this time, where times are trusted for so long."""
+    return MAX_PAUSE_S if abs(time_s) <= trusted_s else MAX_HOLD_S
+
+
 def decoded_pictures(container: InputContainer, stream: VideoStream, warnings: list[str]) -> Iterator[VideoFrame]:
     """Pictures in order of presentation; broken places are skipped, and `warnings` says so."""
     return _decoded(container, stream, warnings, "picture")
@@ -310,7 +337,7 @@ class Clock:
         return time_s
 
     def _plausible(self, time_s: Fraction) -> bool:
-        longest_s = MAX_PAUSE_S if abs(time_s) <= self._trusted_s else MAX_HOLD_S
+        longest_s = _longest_pause_s(time_s, self._trusted_s)
         if self._latest is None:
             return abs(time_s) <= longest_s  # sound may start before or after the picture
         return -MAX_BACK_S <= time_s - self._latest <= longest_s

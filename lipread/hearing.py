@@ -52,7 +52,7 @@ class SoundStream:
     """Sound by frame numbers, decoded as it is asked for; the last minute is kept.
 
     Args:
-        blocks: samples at 16 kHz from the first picture on, in blocks of any size.
+        blocks: samples at 16 kHz from the recording's beginning on, in blocks of any size.
     """
 
     def __init__(self, blocks: Iterable[Array]) -> None:

@@ -2,7 +2,8 @@
 
 Shapes: H x W pixels as delivered (upright, square pixels, reduced to at most `max_side_px`).
 
-Frame k is the picture that a player shows k/25 s after the first picture: the last one whose time is not later.
+Frame k is the picture that a player shows k/25 s after the recording begins: the last one whose time is not later, or
+the first one, where sound begins before all pictures.
 So 16, 29.97, 50, 60 fps and variable rates become 25 Hz without counting, and a file of 25 fps gives its own
 pictures, one each. Only one decoded picture is held at a time: memory does not grow with the length of the video.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 from lipread.container import (
     MAX_HOLD_S,
     Clock,
+    beginning_of,
     decoded_pictures,
     length_of,
     moment_of,
@@ -162,8 +164,10 @@ class VideoStream:
         slack = JITTER_SLACK_S if plain else min(tick / 2, MAX_TICK_SLACK_S)
         usual_s = 1 / rate if rate else STEP_S
 
-        clock = Clock(self.warnings, "picture", trusted_s=trusted_length_s(self._container))
-        shown, latest_s = first, clock.place(moment_of(first), usual_s)
+        origin = beginning_of(self._container, moment_of(first))
+        clock = Clock(self.warnings, "picture", origin, trusted_s=trusted_length_s(self._container))
+        shown, early_s = first, clock.place(moment_of(first), usual_s)
+        latest_s = early_s
         pictures, index, paused_s = 1, 0, Fraction(0)  # decoded so far; next grid point; without pictures
         for frame in self._source:
             pictures += 1
@@ -182,7 +186,7 @@ class VideoStream:
             image = self._painter.paint(shown) if image is None else image
             yield Frame(image, index / FRAME_RATE_HZ)
             index += 1
-        self._judge(pictures, clock.origin, end_s, paused_s)
+        self._judge(pictures, clock.origin + early_s, end_s - early_s, paused_s)
 
     def _judge(self, pictures: int, start_s: Fraction, end_s: Fraction, paused_s: Fraction) -> None:
         """Warn, at the end, about what cannot be known before."""

@@ -132,6 +132,17 @@ def test_joined_recordings(tmp_path: Path, codec: str) -> None:
     assert sound[32_000:].argmax() / 16_000 == pytest.approx(1.0, abs=0.15)
 
 
+def test_sound_that_begins_before_the_pictures_is_kept(tmp_path: Path) -> None:
+    """The film has the times of the source, so the same subtitles fit both."""
+    source = media.write_video(
+        tmp_path / "talk.mkv", [GREEN] * 50, start_s=1.0, sound=media.click(0.4, 3.0, 16_000)
+    )
+    write_captioned_video(source, TALK, tmp_path / "out.mp4")
+    assert sound_of(tmp_path / "out.mp4").argmax() / 16_000 == pytest.approx(0.4, abs=0.08)
+    with read_frames(tmp_path / "out.mp4") as frames:
+        assert len(list(frames)) == pytest.approx(75, abs=1)
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [("ts", "aac"), ("mka", "aac"), ("mkv", "pcm_s16le")])
 def test_sound_alone_that_does_not_begin_at_0(tmp_path: Path, suffix: str, codec: str) -> None:
     source = media.write_sound(

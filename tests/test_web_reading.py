@@ -46,8 +46,9 @@ def test_a_part_is_exact_to_the_frame(
     assert numbers(tmp_path / "out.mp4") == list(range(first, last + 1))
 
 
-def test_a_part_keeps_its_sound_in_step(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mp4", sound=media.click(2.5, 4.0, 16_000))
+@pytest.mark.parametrize("early_s", [0.0, 1.0])
+def test_a_part_keeps_its_sound_in_step(tmp_path: Path, early_s: float) -> None:
+    source = film(tmp_path / "in.mp4", start_s=early_s, sound=media.click(2.5, 4.0, 16_000))
     cut_video(source, tmp_path / "out.mp4", 2.0, 3.5)
     with av.open(str(tmp_path / "out.mp4")) as container:
         pieces = [

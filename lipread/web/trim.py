@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.container import first_picture_s, open_container, sound_stream, written_film
+from lipread.container import beginning_s, open_container, sound_stream, written_film
 from lipread.errors import ConfigError, VideoError
 from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ
@@ -82,7 +82,7 @@ def _write(film: OutputContainer, source: PathLike, start_s: float, end_s: float
             raise VideoError(f"{os.fspath(source)} ends before {start_s:g} s; choose an earlier start")
         film.mux(picture.encode(None))
         if target is not None:
-            shift = float(first_picture_s(source) or 0) + first / FRAME_RATE_HZ
+            shift = float(beginning_s(source) or 0) + first / FRAME_RATE_HZ
             _copy_sound(film, container, voice, target, shift, written / FRAME_RATE_HZ)
 
 
