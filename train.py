@@ -60,7 +60,7 @@ def parse(arguments: list[str]) -> list[TrainConfig]:
     """Settings of the TOML file after --config, overridden by the other arguments: a training, or the stages of one.
 
     Settings of `network` change the network of the preset. A stage has the settings of the one before it but for what
-    it changes, begins where that one ended, and draws other numbers.
+    it changes, begins where that one ended, and draws other batches.
 
     Raises: ConfigError: a setting is unknown or has a value that cannot work.
     """
@@ -76,14 +76,14 @@ def parse(arguments: list[str]) -> list[TrainConfig]:
         raise ConfigError(f"{file}: stages are tables; write [[stages]] above the settings of each")
     configs: list[TrainConfig] = []
     for number, stage in enumerate(stages, 1):
-        if set_apart := {"out", "init"} & set(stage):
+        if set_apart := {"out", "init", "stage"} & set(stage):
             raise ConfigError(
-                f"{file}: stage {number} sets {min(set_apart)!r}, which follows from the stage before it; set it above "
-                "the first [[stages]]"
+                f"{file}: stage {number} sets {min(set_apart)!r}, which follows from its place among the stages; "
+                "leave it out"
             )
         values = merge(values, stage)
         config = _config(merge(values, over), origin=f"stage {number}")
-        changes: dict[str, Any] = {"out": config.out / str(number), "seed": config.seed + number - 1}
+        changes: dict[str, Any] = {"out": config.out / str(number), "stage": number - 1}
         if configs:
             changes["init"] = configs[-1].out
         configs.append(config.model_copy(update=changes))

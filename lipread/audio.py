@@ -77,8 +77,8 @@ def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str]
 def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> Iterator[Samples]:
     """The sound of `read_audio` block by block: memory does not grow with the length of the file.
 
-    Yields: float32, shape (N,), N varying (also 0); nothing at all
-        where the file has no sound that can be decoded.
+    Yields: float32, shape (N,), N varying (also 0); nothing at all where the file has no sound that can be
+        decoded.
     Raises: VideoError: the file cannot be opened.
     """
     warnings = [] if warnings is None else warnings

@@ -225,6 +225,7 @@ class TrainConfig(Config):
     word_symbols: int = Field(1000, ge=0)  # so many of the most frequent words get a symbol of their own
     word_symbol_count: int = Field(20, ge=1)  # ... if they occur at least so often
     seed: int = Field(0, ge=0, lt=2**63)
+    stage: int = Field(0, ge=0)  # another number draws other batches and changes, of clips divided as `seed` says
     steps: int = Field(20_000, ge=1)
     warmup_steps: int = Field(500, ge=0)
     curriculum_steps: int = Field(1_000, ge=0)  # sub-sentences grow from one word to whole sentences over these
@@ -315,6 +316,11 @@ class TrainConfig(Config):
     def classifies(self) -> bool:
         """Whether parts of clips are told apart as classes."""
         return self.task in ("words", "phrases")
+
+    @property
+    def draw_seed(self) -> int:
+        """What batches, changes and dropout are drawn with."""
+        return self.seed + self.stage * 2**64  # a seed lies below 2**63
 
     @property
     def init_checkpoint(self) -> Path | None:

@@ -22,6 +22,7 @@ from lipread.checkpoint import load_checkpoint
 from lipread.config import PRESETS
 from lipread.errors import ConfigError
 from lipread.model.network import LipNetwork
+from lipread.training.ready import make_ready
 from networks import TINY, still
 from prepared import prepare
 
@@ -225,8 +226,21 @@ def test_stages_keep_the_settings_of_the_one_before(tmp_path: Path) -> None:
     assert {(each.augment.flip, each.batch_pixels, each.preset) for each in (one, two, three)} == {(0.1, 5, "tiny")}
     assert [str(each.out) for each in (one, two, three)] == ["runs/all/1", "runs/all/2", "runs/all/3"]
     assert [str(each.init) for each in (one, two, three)] == ["first.safetensors", "runs/all/1", "runs/all/2"]
-    assert [each.seed for each in (one, two, three)] == [4, 5, 6]
+    assert {each.seed for each in (one, two, three)} == {4}
+    assert len({each.draw_seed for each in (one, two, three)}) == 3 and one.draw_seed == 4
     assert {each.steps for each in program.parse(["--config", str(recipe), "--steps=7"])} == {7}
+
+
+def test_stages_draw_other_batches_of_the_same_clips(tmp_path: Path) -> None:
+    """Were the folds dealt anew, a later stage would learn from what is measured."""
+    (tmp_path / "recipe.toml").write_text('preset = "tiny"\nfolds = 3\nmost_clips = 3\n' + 3 * "[[stages]]\n")
+    data = prepare(tmp_path / "data")
+    stages = program.parse(["--config", str(tmp_path / "recipe.toml"), *tiny(data, tmp_path / "out", batch_pixels=6)])
+    made = [make_ready(stage.model_copy(update={"init": None})) for stage in stages]
+    for divided in ([clip.name for clip in each.training] for each in made[1:]):
+        assert divided == [clip.name for clip in made[0].training]
+    drawn = [tuple(each.batches[number].names for number in range(3)) for each in made]
+    assert len({str(names) for names in drawn}) == 3
 
 
 @pytest.mark.parametrize(
@@ -235,7 +249,7 @@ def test_stages_keep_the_settings_of_the_one_before(tmp_path: Path) -> None:
         ("stages = 3", "stages are tables; write [[stages]] above"),
         ("stages = []", "stages are tables"),
         ("[stages]\nsteps = 3", "stages are tables"),
-        ("[[stages]]\nsteps = 3\n[[stages]]\ninit = 'a'", "stage 2 sets 'init', which follows"),
+        ("[[stages]]\nsteps = 3\n[[stages]]\ninit = 'a'", "stage 2 sets 'init', which follows from its place"),
         ("[[stages]]\nout = 'a'", "stage 1 sets 'out', which follows"),
         ("[[stages]]\nsteps = 3\n[[stages]]\nstepps = 3", "stage 2: stepps"),
     ],

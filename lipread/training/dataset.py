@@ -130,7 +130,7 @@ class TrainingBatches(Dataset[Batch]):
 
     def _example(self, step: int, slot: int) -> Example:
         pair = self._pair(slot)
-        rng = np.random.default_rng([self.config.seed, step, slot if pair is None else 2 * pair])
+        rng = np.random.default_rng([self.config.draw_seed, step, slot if pair is None else 2 * pair])
         wants_pixels = bool(self.real or self.drawn) and (slot < self.config.batch_pixels or not self.points)
         if wants_pixels:
             drawn = self.drawn and (not self.real or rng.random() < self.config.drawn_share)
@@ -147,7 +147,7 @@ class TrainingBatches(Dataset[Batch]):
             example = self.composer.example(clip, rng, self.config, step, pixels=sees)
         speed = random_speed(rng, self.config.augment)
         if pair is not None:  # one sentence, changed in two ways
-            rng = np.random.default_rng([self.config.seed, step, slot, 1])
+            rng = np.random.default_rng([self.config.draw_seed, step, slot, 1])
         has_points = self._feels and bool(np.isfinite(example.points).any())
         draw = rng.random()
         use_pixels = sees and (draw >= self.config.drop_pixels or not has_points)

@@ -49,7 +49,7 @@ def dry_run(config: TrainConfig) -> str:
     config, state = ready.config, ready.state
     began_s = time.monotonic()
     for numbered in itertools.islice(in_steps(ready.batches, 0, config.workers), DRY_STEPS + 1):
-        seed_step(config.seed, state.step, ready.rank)
+        seed_step(config.draw_seed, state.step, ready.rank)
         loss = training_step(state, numbered, config, ready.device)
         state.step += 1
         if state.step == 1 < config.steps:  # the first one warms up
@@ -93,7 +93,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         report.note(f"{config.out}: goes on after step {state.step} of {config.steps}")
     try:
         for numbered in report.steps(in_steps(batches, first, config.workers), state.step):
-            seed_step(config.seed, state.step, rank)
+            seed_step(config.draw_seed, state.step, rank)
             loss = training_step(state, numbered, config, device)
             state.step += 1
             report.step(state.step, loss, clips=sum(len(b.names) for b in numbered) * ready.world_size)
