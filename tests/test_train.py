@@ -231,6 +231,13 @@ def test_stages_keep_the_settings_of_the_one_before(tmp_path: Path) -> None:
     assert {each.steps for each in program.parse(["--config", str(recipe), "--steps=7"])} == {7}
 
 
+def test_the_recipe_in_stages() -> None:
+    first, second = program.parse(["--config", str(ROOT / "data" / "recipes" / "points_stages.toml")])
+    assert (first.augment.splice, second.augment.splice) == (0.0, 0.5)
+    assert (first.learning_rate, second.learning_rate) == (1.2e-3, 6e-4)
+    assert first.held_out_speakers == second.held_out_speakers != ()
+
+
 def test_stages_draw_other_batches_of_the_same_clips(tmp_path: Path) -> None:
     """Were the folds dealt anew, a later stage would learn from what is measured."""
     (tmp_path / "recipe.toml").write_text('preset = "tiny"\nfolds = 3\nmost_clips = 3\n' + 3 * "[[stages]]\n")
