@@ -176,18 +176,6 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     return known[0] if known else None
 
 
-def first_picture_s(path: PathLike) -> Fraction | None:
-    """Time of the first picture that can be decoded on the file's own clock, seconds; None where there is none."""
-    with open_container(path) as container:
-        try:
-            stream = picture_stream(container, os.fspath(path))
-        except VideoError:
-            return None
-        stream.thread_type = "NONE"  # one picture: start no threads
-        frame = next(decoded_pictures(container, stream, []), None)
-        return None if frame is None else moment_of(frame)
-
-
 def first_sound_s(path: PathLike) -> Fraction | None:
     """Time of the first sound that can be decoded on the file's own clock, seconds; None where there is none."""
     with open_container(path) as container:
@@ -197,9 +185,18 @@ def first_sound_s(path: PathLike) -> Fraction | None:
 
 
 def beginning_s(path: PathLike) -> Fraction | None:
-    """Time on the file's own clock at which a recording with pictures begins, seconds; None where it has none."""
+    """Time on the file's own clock at which a recording with pictures begins, seconds; None where none can be decoded.
+
+    Raises: VideoError: the file cannot be opened.
+    """
     with open_container(path) as container:
-        return beginning_of(container, first_picture_s(path))
+        try:
+            stream = picture_stream(container, os.fspath(path))
+        except VideoError:
+            return None
+        stream.thread_type = "NONE"  # one picture: start no threads
+        frame = next(decoded_pictures(container, stream, []), None)
+        return None if frame is None else beginning_of(container, moment_of(frame))
 
 
 def beginning_of(container: InputContainer, picture_s: Fraction | None) -> Fraction | None:

@@ -10,7 +10,7 @@ import pytest
 
 from lipread.container import (
     Clock,
-    first_picture_s,
+    beginning_s,
     first_sound_s,
     open_container,
     trusted_length_s,
@@ -104,10 +104,10 @@ def test_what_mp4_does_not_take_is_not_for_want_of_space(tmp_path: Path) -> None
         assert not list(tmp_path.iterdir())
 
 
-def test_first_picture(tmp_path: Path) -> None:
+def test_beginning(tmp_path: Path) -> None:
     late = write_video(tmp_path / "a.mkv", [numbered(0)] * 3, start_s=2.5)
-    assert first_picture_s(late) == Fraction(5, 2)
-    assert first_picture_s(write_sound(tmp_path / "a.wav", tone(440, 1, 8000), rate_hz=8000, codec="pcm_s16le")) is None
+    assert beginning_s(late) == Fraction(5, 2)
+    assert beginning_s(write_sound(tmp_path / "a.wav", tone(440, 1, 8000), rate_hz=8000, codec="pcm_s16le")) is None
 
 
 def test_opening_names_the_file(tmp_path: Path) -> None:

@@ -161,6 +161,12 @@ def test_wrong_settings_are_one_sentence(
         ('steps = "x"', "steps='x'"),
         ("[network.encoder]\nhidden = 3", "network.encoder.hidden is not a setting"),
         ("network = 3", "network=3"),
+        ("stages = 3", "stages are tables; write [[stages]] above"),
+        ("stages = []", "stages are tables"),
+        ("[stages]\nsteps = 3", "stages are tables"),
+        ("[[stages]]\nsteps = 3\n[[stages]]\ninit = 'a'", "stage 2 sets 'init', which follows from its place"),
+        ("[[stages]]\nout = 'a'", "stage 1 sets 'out', which follows"),
+        ("[[stages]]\nsteps = 3\n[[stages]]\nstepps = 3", "stage 2: stepps"),
     ],
 )
 def test_wrong_toml_is_one_sentence(toml: str, said: str, tmp_path: Path) -> None:
@@ -248,23 +254,6 @@ def test_stages_draw_other_batches_of_the_same_clips(tmp_path: Path) -> None:
         assert divided == [clip.name for clip in made[0].training]
     drawn = [tuple(each.batches[number].names for number in range(3)) for each in made]
     assert len({str(names) for names in drawn}) == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("stages = 3", "stages are tables; write [[stages]] above"),
-        ("stages = []", "stages are tables"),
-        ("[stages]\nsteps = 3", "stages are tables"),
-        ("[[stages]]\nsteps = 3\n[[stages]]\ninit = 'a'", "stage 2 sets 'init', which follows from its place"),
-        ("[[stages]]\nout = 'a'", "stage 1 sets 'out', which follows"),
-        ("[[stages]]\nsteps = 3\n[[stages]]\nstepps = 3", "stage 2: stepps"),
-    ],
-)
-def test_stages_that_cannot_work(text: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "recipe.toml").write_text(text)
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        program.parse(["--config", str(tmp_path / "recipe.toml")])
 
 
 def test_a_recipe_in_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
