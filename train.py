@@ -41,6 +41,7 @@ weights of the one before, with all its settings but those that it changes:
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,16 +211,16 @@ def run(arguments: list[str]) -> None:
 
         if grid:
             stages[0], plan = planned(stages[0], grid)
-            print(plan)
+            say(plan)
         for number, config in enumerate(stages, 1):
             if len(stages) > 1:
-                print(f"stage {number}:")
-            print(dry_run(config.model_copy(update={"init": None}) if number > 1 else config))
+                say(f"stage {number}:")
+            say(dry_run(config.model_copy(update={"init": None}) if number > 1 else config))
     elif only_evaluate:
         from lipread.training.loop import measure
 
         for name, figure in measure(stages[0]).items():
-            print(f"{name}: {figure}")
+            say(f"{name}: {figure}")
     elif grid:
         from lipread.training.grid_search import grid_search, show_trials
 
@@ -229,7 +230,13 @@ def run(arguments: list[str]) -> None:
         from lipread.training.loop import train
 
         for config in stages:
-            print(f"checkpoint: {train(config)}", flush=True)
+            say(f"checkpoint: {train(config)}")
+
+
+def say(line: str) -> None:
+    """Print a line, once for all processes of a torchrun."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, flush=True)
 
 
 def _with_data(config: TrainConfig) -> TrainConfig:
