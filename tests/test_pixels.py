@@ -24,9 +24,9 @@ def film(frames: int = 5, seed: int = 0) -> Array:
 def still(frames: int = 5, **changes: Any) -> Change:
     """The middle of the crop, as it is."""
     nothing = Change(
-        place=np.arange(frames, dtype=float), face=None, back=np.array([[1.0, 0, 4], [0, 1, 4]]),
-        knots=np.zeros((4, 4, 2)), curve=np.arange(256), shade=np.zeros(2), blur_px=0.0, grain=0.0, seed=0, quality=0,
-        hole=np.zeros(7, int), hidden=np.zeros(frames, bool),
+        place=np.arange(frames, dtype=float), face=None, back=np.array([[1.0, 0, 4], [0, 1, 4]]), knots=np.zeros((4, 4, 2)),
+        curve=np.arange(256), shade=np.zeros(2), blur_px=0.0, grain=0.0, seed=0, quality=0, hole=np.zeros(7, int),
+        hidden=np.zeros(frames, bool),
     )
     return replace(nothing, **changes)
 
