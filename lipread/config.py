@@ -183,7 +183,6 @@ class AugmentConfig(Config):
     scale: float = Field(0.10, ge=0, lt=1)  # relative size, +-
     rotate_deg: float = Field(8.0, ge=0)
     warp_px: float = Field(0.0, ge=0)  # of a smooth random field of displacements, the same for the whole clip
-    other_face: float = Field(0.0, ge=0, le=1)  # share of clips whose still picture becomes, in part, another person's
     cut_out: float = Field(0.0, ge=0, le=1)  # share of clips with a rectangle hidden for some time
     light: float = Field(0.4, ge=0)  # strength of gamma, contrast and brightness changes
     blur: float = Field(0.3, ge=0, le=1)

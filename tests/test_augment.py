@@ -34,7 +34,7 @@ from lipread.values import SAMPLES_PER_FRAME, Array
 STILL: dict[str, Any] = {
     "flip": 0.0, "shift_px": 0.0, "scale": 0.0, "rotate_deg": 0.0, "light": 0.0, "blur": 0.0, "noise": 0.0,
     "speed": 0.0, "time_mask_frames": 0, "point_noise": 0.0, "point_warp": 0.0,
-    "warp_px": 0.0, "cut_out": 0.0, "compress": 0.0, "stutter": 0.0, "other_face": 0.0,
+    "warp_px": 0.0, "cut_out": 0.0, "compress": 0.0, "stutter": 0.0,
 }
 
 
@@ -205,25 +205,6 @@ def test_light_changes_stay_light() -> None:
         assert np.ptp(changed.mean(axis=(1, 2))) < 2
         means.append(changed.mean())
     assert np.std(means) > 5
-
-
-def test_another_face_is_a_part_of_its_still_picture_and_what_moves_stays() -> None:
-    still, speaking = np.arange(96, dtype=np.uint8), clip(30)
-    assert speaking.crops is not None
-    speaking, others = replace(speaking, crops=speaking.crops // 4 + still), np.full((7, 96, 96), 200, np.uint8)
-    shares = []
-    for seed in range(20):
-        before, after = (
-            seen(augment(speaking, rng(seed), only(other_face=chance), 88, faces=lambda _: others)).astype(float)
-            for chance in (0.0, 1.0)
-        )
-        added = after - before
-        assert np.ptp(added, axis=0).max() <= 1  # rounded
-        share = added.mean(axis=0) / (200 - before.mean(axis=0))
-        assert np.ptp(share) < 0.03
-        shares.append(share.mean())
-    assert 0.19 < min(shares) < 0.35
-    assert 0.75 < max(shares) < 0.91
 
 
 def test_grain_differs_from_frame_to_frame_and_is_no_more_than_asked_for() -> None:

@@ -366,39 +366,3 @@ def test_who_is_alone_hears_no_babble(folder: Path, tmp_path: Path, monkeypatch:
     for number in range(10):
         some[number]
     assert set(asked) == set(KINDS) - {"babble"}
-
-
-def test_other_faces_are_of_other_people_drawn_ones_as_often_as_real_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = prepare(tmp_path / "real", speakers=("anna", "ben"), splits=("train",), clips=9, points_only=0)
-    drawn = prepare(tmp_path / "drawn", speakers=("dan",), splits=("train",), source="drawn", points_only=0)
-    numbers = {"anna": 10, "ben": 20, "dan": 30}
-    shown: dict[str, Counter[int]] = {}
-
-    def look(example: Any, rng: np.random.Generator, *arguments: Any, faces: Any, **options: Any) -> Any:
-        shown.setdefault(example.name.split("_")[0], Counter()).update(int(faces(rng)[0, 0, 0]) for _ in range(40))
-        return augment(example, rng, *arguments, faces=faces, **options)
-
-    monkeypatch.setattr("lipread.training.dataset.augment", look)
-    some = batches([*load_clips(real), *load_clips(drawn)], batch_pixels=6, batch_points=0, drawn_share=0.3)
-    monkeypatch.setattr(
-        some.decoded, "crops", lambda clip: np.full((clip.frames, 96, 96), numbers[clip.speaker], np.uint8)
-    )
-    for number in range(10):
-        some[number]
-    assert {speaker: set(seen) for speaker, seen in shown.items()} == {"anna": {20, 30}, "ben": {10, 30}, "dan": {10, 20}}
-    assert shown["anna"][30] == pytest.approx(shown["anna"].total() / 2, rel=0.2)
-
-
-def test_who_is_alone_gets_no_other_face(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = list[Any]()
-
-    def look(*arguments: Any, faces: Any, **options: Any) -> Any:
-        given.append(faces)
-        return augment(*arguments, faces=faces, **options)
-
-    monkeypatch.setattr("lipread.training.dataset.augment", look)
-    alone = [clip for clip in training(folder) if clip.speaker == "anna"]
-    batches(alone, batch_points=0, augment=AugmentConfig(other_face=1.0))[0]
-    assert given == [None] * 3

@@ -24,7 +24,7 @@ def film(frames: int = 5, seed: int = 0) -> Array:
 def still(frames: int = 5, **changes: Any) -> Change:
     """The middle of the crop, as it is."""
     nothing = Change(
-        place=np.arange(frames, dtype=float), face=None, back=np.array([[1.0, 0, 4], [0, 1, 4]]), knots=np.zeros((4, 4, 2)),
+        place=np.arange(frames, dtype=float), back=np.array([[1.0, 0, 4], [0, 1, 4]]), knots=np.zeros((4, 4, 2)),
         curve=np.arange(256), shade=np.zeros(2), blur_px=0.0, grain=0.0, seed=0, quality=0, hole=np.zeros(7, int),
         hidden=np.zeros(frames, bool),
     )
@@ -71,18 +71,6 @@ def test_displacements_are_smooth_between_their_knots() -> None:
         for crop in crops
     ])
     assert apart(seen(crops, still(knots=knots)), wanted) < 3
-
-
-def test_another_face_is_added_to_its_clip_alone_and_moves_with_it() -> None:
-    crops, face = film(), np.zeros((96, 96), np.float32)
-    face[40:50, 20:30] = -400.0  # darker than black is black
-    face[60, 70] = 7.4
-    changes = [still(), still(face=face, back=np.array([[1.0, 0, 6], [0, 1, 3]]))]
-    as_it_was, changed = shown(RawPixels.of([crops, crops], changes, [0, 1]), SIDE).numpy().reshape(2, -1, SIDE, SIDE)
-    assert np.array_equal(as_it_was, centre(crops))
-    wanted = (crops + face).clip(0, 255).round()[:, 3:91, 6:94]
-    assert apart(changed, wanted) <= 1
-    assert (changed[:, 37:47, 14:24] == 0).all()
 
 
 def test_grey_levels_follow_the_curve_and_the_light() -> None:

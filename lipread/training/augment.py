@@ -26,7 +26,6 @@ SHARP_FRAMES = 0.2  # so near to a frame, it is shown unblended
 BLURS_PX = (0.4, 1.6)  # least and largest standard deviation
 QUALITIES = (10, 60)  # of JPEG
 WARP_KNOTS = 4  # of the displacement field, along each side
-LIKENESS = (0.2, 0.9)  # least and most of another person's still picture
 SPARE_FRAMES = 4  # beside what CTC needs for the text
 BABBLE_SHARE = 0.5  # of the noises
 SOUND_JITTER_SAMPLES = SAMPLES_PER_FRAME  # that sound may be early or late
@@ -36,7 +35,6 @@ def augment(
     example: Example, rng: np.random.Generator, config: AugmentConfig, side_px: int,
     *, use_pixels: bool = True, use_points: bool = True, max_frames: int | None = None, speed: float | None = None,
     voices: Callable[[np.random.Generator], Samples] | None = None,
-    faces: Callable[[np.random.Generator], Array] | None = None,
 ) -> Example:
     """Change one example at random.
 
@@ -47,7 +45,6 @@ def augment(
         max_frames: longest example that may come out, frames.
         speed: to play it at; None: a random one.
         voices: gives the sound of other people's clips, for babble.
-        faces: gives crops of other people's clips, of the same size.
     Returns: a new example; its length may differ (speed), its text does not. What happens to its crops is drawn, and
         done later (`Batch.shown`).
     """
@@ -74,8 +71,6 @@ def augment(
     change = None
     if example.crops is not None:
         change = change_pixels(place, hidden, example.crops.shape[-1], rng, config, side_px, flip=flip)
-        if faces and rng.random() < config.other_face:
-            change = replace(change, face=other_face(example.crops, faces(rng), rng))
     sound = example.sound
     if sound is not None:
         sound = change_sound(sound, rng, config, voices)
@@ -166,7 +161,6 @@ def change_pixels(
         hole = draw_hole(len(place), side_px, rng)
     return Change(
         place=place,
-        face=None,
         back=np.concatenate([back, offset[:, None]], axis=1),
         knots=rng.normal(0, config.warp_px, (WARP_KNOTS, WARP_KNOTS, 2)),
         curve=np.round(curve * 255),
@@ -178,15 +172,6 @@ def change_pixels(
         hole=hole,
         hidden=hidden,
     )
-
-
-def other_face(crops: Array, others: Array, rng: np.random.Generator) -> Array:
-    """What makes the speaker of crops (T, R, R) more like the speaker of others (U, R, R), grey levels, (R, R).
-
-    A part of the difference of their mean pictures: what moves stays as it was, on a face between the two.
-    """
-    difference = others.mean(axis=0, dtype=np.float32) - crops.mean(axis=0, dtype=np.float32)
-    return np.asarray(difference * np.float32(rng.uniform(*LIKENESS)))
 
 
 def draw_hole(frames: int, side_px: int, rng: np.random.Generator) -> Array:

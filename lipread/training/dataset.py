@@ -36,7 +36,6 @@ class Pool:
         by_speaker: dict[str, list[Clip]] = {}
         for clip in clips:
             by_speaker.setdefault(clip.speaker, []).append(clip)
-        self.speakers = frozenset(by_speaker)
         self._groups = list(by_speaker.values())
         weights = np.array([len(group) for group in self._groups]) ** SPEAKER_WEIGHT
         self._bounds = np.cumsum(weights) / max(weights.sum(), 1e-9)
@@ -164,7 +163,7 @@ class TrainingBatches(Dataset[Batch]):
         example = augment(
             example, rng, self.config.augment, self.crop_side_px,
             use_pixels=use_pixels, use_points=use_points, max_frames=self._max_frames, speed=speed,
-            voices=self._other_voices(clip), faces=self._other_faces(clip),
+            voices=self._other_voices(clip),
         )
         known = example.words or not example.text  # without word times, a frame may be of any word
         labels = np.full(len(example.points), 0 if known else -100, np.int64)
@@ -188,19 +187,5 @@ class TrainingBatches(Dataset[Batch]):
             while (voice := self._voices[rng.integers(len(self._voices))]).speaker == clip.speaker:
                 continue
             return self.decoded.sound(voice)
-
-        return draw
-
-    def _other_faces(self, clip: Clip) -> Callable[[np.random.Generator], Array] | None:
-        """What gives crops of clips of other speakers, drawn heads as often as real ones; None where there are none."""
-        pools = [pool for pool in (self.real, self.drawn) if pool.speakers - {clip.speaker}]
-        if not pools:
-            return None
-
-        def draw(rng: np.random.Generator) -> Array:
-            pool = pools[int(rng.integers(len(pools)))]
-            while (other := pool.draw(rng)).speaker == clip.speaker:
-                continue
-            return self.decoded.crops(other)
 
         return draw

@@ -36,7 +36,6 @@ class Change:
 
     Attributes:
         place: where in the composed frames each shown frame lies; between two it is a blend of both, (T,).
-        face: what is added to every composed frame to make the person another, grey levels, (R, R); None for nothing.
         back: new pixel (x, y, 1) -> composed pixel, (2, 3).
         knots: displacements of composed pixels on a grid over the shown picture, in between smooth, (K, K, 2).
         curve: grey level -> grey level, (256,).
@@ -50,7 +49,6 @@ class Change:
     """
 
     place: Array
-    face: Array | None
     back: Array
     knots: Array
     curve: Array
@@ -73,14 +71,12 @@ class RawPixels:
     share: Tensor  # float32 (M,) ... and how much of that is seen
     owner: Tensor  # (M,) the clip of each shown frame
     time: Tensor  # (M,) its number in the clip
-    faced: Tensor  # which of the M frames show another face; found here, so that no GPU has to say how many they are
-    blurs: Tensor  # ... are blurred
+    blurs: Tensor  # which of the M frames are blurred; found here, so that no GPU has to say how many they are
     grainy: Tensor  # ... have grain
     coded: Tensor  # ... are coded
     holed: Tensor  # ... have a hole
     hidden: Tensor  # ... are plain grey
     rows: Tensor  # (C,) row in the batch
-    face: Tensor  # float32 (C, R, R); (C, 1, 1) where no clip has another face
     back: Tensor  # float32 (C, 2, 3)
     knots: Tensor  # float32 (C, K, K, 2)
     curve: Tensor  # float32 (C, 256)
@@ -102,11 +98,6 @@ class RawPixels:
         owner = np.repeat(np.arange(len(crops)), counts)
         time = np.concatenate([np.arange(count) for count in counts])
         hole = np.array([change.hole for change in changes])[owner]
-        with_face = np.array([change.face is not None for change in changes])
-        side_px = crops[0].shape[-1] if with_face.any() else 1
-        face = np.zeros((len(changes), side_px, side_px), np.float32)
-        for number in np.flatnonzero(with_face):
-            face[number] = changes[number].face
 
         def joined(parts: list[Array]) -> Tensor:
             return torch.from_numpy(np.concatenate(parts))
@@ -126,10 +117,10 @@ class RawPixels:
             high=joined([each + start for each, start in zip(high, starts, strict=False)]),
             share=joined([(each - under).astype(np.float32) for each, under in zip(place, low, strict=True)]),
             owner=torch.from_numpy(owner), time=torch.from_numpy(time),
-            faced=where(with_face[owner]), blurs=with_any("blur_px"), grainy=with_any("grain"), coded=with_any("quality"),
+            blurs=with_any("blur_px"), grainy=with_any("grain"), coded=with_any("quality"),
             holed=where((time >= hole[:, 0]) & (time < hole[:, 1])),
             hidden=where(np.concatenate([change.hidden for change in changes])),
-            rows=torch.tensor(rows), face=torch.from_numpy(face),
+            rows=torch.tensor(rows),
             back=stacked("back"), knots=stacked("knots"), curve=stacked("curve"), shade=stacked("shade"),
             blur_px=stacked("blur_px"), grain=stacked("grain"), quality=stacked("quality"),
             hole=stacked("hole", np.int64),
@@ -147,8 +138,6 @@ def shown(raw: RawPixels, side_px: int) -> Tensor:
     """Do the changes -> uint8 (M, S, S)."""
     x = raw.frames[raw.low].float()
     x = x.lerp(raw.frames[raw.high].float(), raw.share[:, None, None])
-    if len(raw.faced):
-        x[raw.faced] = (x[raw.faced] + raw.face[raw.owner[raw.faced]]).clamp_(0, 255)
     x = moved(x, raw, side_px)
     x = relit(x, raw)
     for chosen, change in ((raw.blurs, blurred), (raw.grainy, grained), (raw.coded, coded)):
