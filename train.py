@@ -10,8 +10,9 @@
     python train.py --task words --init words.safetensors --evaluate-only       its accuracy on the split `val`
 
 Nested settings have dotted names: --augment.flip 0 --network.encoder.num_hidden_layers 4. A run that was interrupted
-goes on when it is started again with the same --out. A search, too; started several times, its processes share the
-work. Its file lists the values to try:
+goes on when it is started again with the same --out and settings; only --steps may be more, and what says nothing of
+the weights may be another (--workers, --device ...). A search goes on, too; started several times, its processes
+share the work. Its file lists the values to try:
 
     folds = 5
     [grid]                                   # every combination
@@ -201,8 +202,9 @@ def run(arguments: list[str]) -> None:
     grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
     stages = [_with_data(config) for config in parse(arguments)]
     keep_freed_memory()
-    if grid and only_evaluate:
-        raise ConfigError("--search trains, and --evaluate-only does not; give one of them")
+    if only_evaluate and (grid or dry):
+        other = "--search" if grid else "--dry-run"
+        raise ConfigError(f"{other} trains, and --evaluate-only does not; give one of them")
     if len(stages) > 1 and (grid or only_evaluate):
         raise ConfigError("--search and --evaluate-only are for recipes without [[stages]]; leave them out of this one")
     if dry:

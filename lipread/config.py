@@ -96,7 +96,9 @@ class NetworkConfig(Config):
     position_jitter: int = Field(25, ge=0)  # in training, positions start at a random 0..this
 
     @model_validator(mode="after")
-    def _segments_are_enough(self) -> NetworkConfig:
+    def _streams_fit(self) -> NetworkConfig:
+        if len(set(self.streams)) < len(self.streams):
+            raise ValueError(f"streams={list(self.streams)} names one twice; leave it out")
         if "sound" in self.streams and self.encoder.type_vocab_size < 3:
             raise ValueError(
                 f"type_vocab_size={self.encoder.type_vocab_size} is too few segments for lips, sound and both; give 3"

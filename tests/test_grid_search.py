@@ -216,9 +216,10 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         grid_search(config, GRID)
     with pytest.raises(ConfigError, match="holds a search with another learning_rate"):
         grid_search(config.model_copy(update={"learning_rate": 0.1}), small)
-    (config.out / "search.json").write_text('{"settings": {')
-    with pytest.raises(ConfigError, match=r"search\.json: is damaged"):
-        grid_search(config, small)
+    for damage in ('{"settings": {', "[]", "{}", '{"settings": 1, "search": 2}'):
+        (config.out / "search.json").write_text(damage)
+        with pytest.raises(ConfigError, match=r"search\.json: is damaged"):
+            grid_search(config, small)
 
 
 def test_what_has_no_error_rate_cannot_be_searched_by(tmp_path: Path) -> None:

@@ -484,9 +484,9 @@ def test_clips_longer_than_the_network_reads_are_left_out(
         train(settings(mixed, steps=2, out=tmp_path / "other", network=narrow), show=False)
 
 
-def test_other_texts_in_the_same_folder_are_refused(data: Path, tmp_path: Path) -> None:
+def test_other_symbols_in_the_same_folder_are_refused(data: Path, tmp_path: Path) -> None:
     train(settings(data, steps=1, out=tmp_path / "run", word_symbols=50, word_symbol_count=1), show=False)
-    with pytest.raises(DataError, match="it was trained on other texts"):
+    with pytest.raises(DataError, match="it was trained with another word_symbols: 50, now 0"):
         train(settings(data, steps=2, out=tmp_path / "run"), show=False)
 
 

@@ -290,6 +290,65 @@ def test_a_recipe_in_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str], m
     assert (tmp_path / "run" / "2" / "latest.pt").exists()
 
 
+def test_a_run_goes_on_with_its_own_settings_only(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its record would be untrue, and people who are held out may have been learned from."""
+    data, out = prepare(tmp_path / "data"), tmp_path / "run"
+    own = {"steps": 2, "init": tmp_path / "begun" / "best.safetensors"}
+    assert run_main(monkeypatch, *tiny(data, tmp_path / "begun", steps=1)) == 0
+    assert run_main(monkeypatch, *tiny(data, out, **own)) == 0
+    files = ("latest.pt", "best.safetensors", "config.json")
+    before = [(out / name).read_bytes() for name in files]
+    (tmp_path / "more").mkdir()
+    more = prepare(tmp_path / "more" / "data", speakers=("cleo",), splits=("train",))
+    for change, said in (
+        ({"learning_rate": 0.5}, "another learning_rate: 0.0008, now 0.5"),
+        ({"augment.flip": 0}, "another augment.flip: 0.5, now 0.0"),
+        ({"held_out_speakers": "ben"}, "another held_out_speakers: [], now ['ben']"),
+        ({"most_people": 1}, "another most_people: None, now 1"),
+        ({"network.position_jitter": 3}, "another network.position_jitter: 25, now 3"),
+    ):
+        capfd.readouterr()
+        assert run_main(monkeypatch, *tiny(data, out, **own | {"steps": 9} | change)) == 1
+        error = capfd.readouterr().err
+        assert said in error and "choose another --out" in error and error.count("\n") == 1
+    both = json.dumps([str(data), str(more)])
+    assert run_main(monkeypatch, *tiny(data, out, **own), "--data", both) == 1
+    assert "another list of training clips: 6 (" in capfd.readouterr().err
+    assert run_main(monkeypatch, *tiny(data, out, **own | {"steps": 1})) == 2
+    assert "has done 2 already" in capfd.readouterr().err
+    assert [(out / name).read_bytes() for name in files] == before
+
+    assert run_main(monkeypatch, *tiny(data.rename(tmp_path / "moved"), out, **own | {"steps": 3, "workers": 0})) == 0
+    assert "goes on after step 2 of 3" in capfd.readouterr().out
+    Path(own["init"]).write_bytes((out / "best.safetensors").read_bytes())
+    assert run_main(monkeypatch, *tiny(tmp_path / "moved", out, **own | {"steps": 4})) == 1
+    assert "another init: " in capfd.readouterr().err
+
+
+def test_nothing_is_measured_where_nothing_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepare(tmp_path / "data")
+    frames = tiny(data, tmp_path / "run", steps=1, task="frames")
+    assert run_main(monkeypatch, *frames) == 0
+    measured = (*frames, "--init", str(tmp_path / "run" / "best.safetensors"), "--evaluate-only")
+    assert run_main(monkeypatch, *measured) == 2
+    assert "no error rate" in capfd.readouterr().err
+    assert run_main(monkeypatch, *measured, "--dry-run") == 2
+    assert "--dry-run trains, and --evaluate-only does not" in capfd.readouterr().err
+    assert run_main(monkeypatch, *tiny(data, tmp_path / "two", folds=500, fold=400)) == 2
+    assert "fold=400 of folds=500 holds no clip" in capfd.readouterr().err
+
+
+def test_front_end_steps_are_left_out_where_no_batch_has_pixels(tmp_path: Path) -> None:
+    data = prepare(tmp_path / "data")
+    for pixels, steps in ((0, 0), (2, 3)):
+        arguments = tiny(data, tmp_path / "out", batch_pixels=pixels, frontend_steps=3)
+        assert make_ready(program.parse(arguments)[0]).config.frontend_steps == steps
+
+
 def test_a_run_that_nothing_can_start_from(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,11 +269,12 @@ def _check_same(config: TrainConfig, grid: GridConfig) -> None:
         return
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        kept = {part: dict(theirs[part]) for part in ours}
+    except (ValueError, TypeError, LookupError) as error:
         raise ConfigError(f"{path}: is damaged, so what was searched is not known; choose another --out") from error
     for part in ours:
         for name, value in ours[part].items():
-            if theirs[part].get(name) != value:
+            if kept[part].get(name) != value:
                 raise ConfigError(f"{config.out}: holds a search with another {name}; choose another --out")
 
 

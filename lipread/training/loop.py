@@ -73,7 +73,8 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     """Train a network.
 
     Args:
-        config: all of it; `config.out` is the run's folder. A run found there goes on where it stopped.
+        config: all of it; `config.out` is the run's folder. A run found there goes on where it stopped, if it has the
+            same settings (`ready.kept_settings`).
         show: progress bar and lines on the terminal.
     Returns: the checkpoint of the averaged weights that was best on `val` and held-out speakers
         (of the last step where there is nothing to choose on).
@@ -84,6 +85,10 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     latest, best = config.out / "latest.pt", config.out / "best.safetensors"
     if latest.exists():
         load_state(state, latest, device)
+    if state.step > config.steps:
+        raise ConfigError(
+            f"steps={config.steps}: {config.out} has done {state.step} already; give more, or choose another --out"
+        )
     report = Report(config, active=rank == 0, show=show, first=state.step)
     first = state.step * config.accumulate
     if ready.left_out:
@@ -124,6 +129,10 @@ def measure(config: TrainConfig) -> dict[str, Evaluation]:
     """
     if config.init_checkpoint is None:
         raise ConfigError("only a trained checkpoint can be measured; name it with --init FILE.safetensors")
+    if config.task == "frames":
+        raise ConfigError(
+            "--task frames has no error rate, as nothing is read; go on from it with --init and another task"
+        )
     ready = make_ready(config)
     if ready.state.classes and ready.state.classes != load_checkpoint(config.init_checkpoint).classes:
         raise ConfigError(

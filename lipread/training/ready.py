@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -21,6 +23,12 @@ from lipread.training.dataset import TrainingBatches
 from lipread.training.hidden_frames import clusters_of
 from lipread.training.state import State, prepare_state
 from lipread.training.word_clips import cuts_of_all, fits, with_classes
+
+# Settings that may be others when a run goes on. The lists of clips, which are compared, follow from some of them.
+MAY_CHANGE = {
+    "data", "out", "preset", "steps", "accumulate", "precision", "evaluate_every", "save_every", "workers",
+    "threads", "device",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,10 @@ def make_ready(config: TrainConfig) -> Ready:
     alphabet = choose_alphabet(config, training)
     classes = choose_classes(config, training)
     sizes = {"alphabet_size": alphabet.size, "classes": len(classes)}
-    pixels = "pixels" in network.streams and any(clip.crops_path for clip in training)
+    if config.folds and not choosing["val"]:
+        raise ConfigError(f"fold={config.fold} of folds={config.folds} holds no clip; deal them into fewer folds")
+    asked_for = config.batch_pixels > 0 or "points" not in network.streams
+    pixels = asked_for and "pixels" in network.streams and any(clip.crops_path for clip in training)
     config = config.model_copy(update={
         "network": network.model_copy(update=sizes),
         "frontend_steps": config.frontend_steps if pixels else 0,  # of a front-end that has nothing to look at
@@ -78,9 +89,25 @@ def make_ready(config: TrainConfig) -> Ready:
     state = prepare_state(config, alphabet, vocabulary, device, classes=classes)
     if state.hidden_frames:
         state.hidden_frames.centres.copy_(clusters_of(training, config.clusters, config.seed))
+    state.settings = kept_settings(config, training, choosing)
     return Ready(
         config, state, vocabulary, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
     )
+
+
+def kept_settings(config: TrainConfig, training: list[Clip], choosing: dict[str, list[Clip]]) -> dict[str, Any]:
+    """What must stay as it was when a run goes on: else its weights are not what its record says, and what is measured
+    may have been trained on. Clips and checkpoints count by what they are, wherever they lie."""
+    settings = config.model_dump(mode="json", exclude=MAY_CHANGE)
+    for follows in ("alphabet_size", "classes"):  # from the clips
+        del settings["network"][follows]
+    files = {"init": [config.init_checkpoint] if config.init_checkpoint else [], "teachers": config.teachers}
+    for name, paths in files.items():
+        settings[name] = " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in paths)
+    for name, clips in (("training", training), *choosing.items()):
+        listed = "\n".join(sorted(f"{clip.source} {clip.name}" for clip in clips))
+        settings[f"list of {name} clips"] = f"{len(clips)} ({hashlib.sha256(listed.encode()).hexdigest()[:12]})"
+    return settings
 
 
 def choose_alphabet(config: TrainConfig, clips: list[Clip]) -> Alphabet:

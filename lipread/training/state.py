@@ -7,7 +7,7 @@ import contextlib
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class State:
     classes: tuple[str, ...] = ()  # that the network tells apart, by name
     hidden_frames: HiddenFrames | None = None  # of the task `frames`
     teachers: tuple[LipNetwork, ...] = ()  # that are not trained
+    settings: dict[str, Any] = field(default_factory=dict)  # what a run that goes on must share with its beginning
     step: int = 0
     best: float = math.inf
 
@@ -156,6 +157,7 @@ def save_state(state: State, path: Path) -> None:
         "average": state.average.state_dict(),
         "symbols": list(state.symbols),
         "classes": list(state.classes),
+        "settings": state.settings,
         "step": state.step,
         "best": state.best,
     }
@@ -172,9 +174,11 @@ def write_state(path: Path, whole: dict[str, Any]) -> None:
 
 
 def load_state(state: State, path: Path, device: torch.device) -> None:
-    """Go on from `save_state`. Raises: DataError: the file is damaged, or of another network or other data."""
+    """Go on from `save_state`. Raises: DataError: the file is damaged, or of another network, data or settings."""
     with _of_a_run(path, "this run cannot go on", "choose another --out or delete the file"):
         whole = torch.load(path, map_location=device, weights_only=True)
+        if changed := _first_change(whole.get("settings", {}), state.settings):
+            raise ValueError(f"it was trained with another {changed}")
         if whole.get("symbols", list(state.symbols)) != list(state.symbols):
             raise ValueError("it was trained on other texts")
         if whole.get("classes", []) != list(state.classes):
@@ -189,6 +193,18 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
         state.scaler.load_state_dict(whole["scaler"])
         state.average.load_state_dict(whole["average"])
         state.step, state.best = whole["step"], whole["best"]
+
+
+def _first_change(theirs: dict[str, Any], ours: dict[str, Any], within: str = "") -> str:
+    """What the first setting that differs was and is now, "" where all are the same, or they were not kept."""
+    for name, value in theirs.items():
+        now = ours.get(name)
+        if isinstance(value, dict) and isinstance(now, dict):
+            if changed := _first_change(value, now, f"{within}{name}."):
+                return changed
+        elif now != value:
+            return f"{within}{name}: {value}, now {now}"
+    return ""
 
 
 def take_helpers(state: State, path: Path, device: torch.device) -> None:
