@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -15,6 +16,10 @@ from lipread.errors import DataError, OutputError
 PathLike = str | os.PathLike[str]
 
 PART_SUFFIX = ".part"
+IN_THE_WAY = {
+    errno.EEXIST: "a file has the name of its folder", errno.ENOTDIR: "a file has the name of its folder",
+    errno.EISDIR: "a folder has its name",
+}  # fmt: skip
 WEIGHTS = Path(str(resources.files("lipread"))) / "weights"  # the bundled checkpoints
 
 _counter = itertools.count()
@@ -33,8 +38,10 @@ def written_whole(path: PathLike) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
+        full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        why = IN_THE_WAY.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(
-            f"{target} cannot be written ({error.strerror or error}); free some space or choose another folder"
+            f"{target} cannot be written ({why}); {'free some space or ' if full else ''}choose another folder"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -71,3 +71,17 @@ def test_what_is_no_text_is_one_sentence(tmp_path: Path, content: bytes, said: s
         read_text(tmp_path / "a.txt")
     with pytest.raises(DataError, match="cannot be read"):
         read_text(tmp_path)
+
+
+def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "talk.txt").mkdir()
+    for target, said in (
+        (tmp_path / "file" / "a.txt", "a file has the name of its folder"),
+        (tmp_path / "file" / "deep" / "a.txt", "a file has the name of its folder"),
+        (tmp_path / "talk.txt", "a folder has its name"),
+    ):
+        with pytest.raises(OutputError) as caught:
+            write_text(target, "words")
+        assert f"({said}); choose another folder" in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "talk.txt"]
