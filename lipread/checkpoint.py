@@ -54,6 +54,15 @@ class Checkpoint:
         """What makes word confidences agree with how often words are right; 1 until `lipread calibrate` fitted it."""
         return _temperature_of(self.record)
 
+    @property
+    def task(self) -> str:
+        """What it was trained for: sentences, or words, phrases or frames, whose training leaves CTC untaught."""
+        return _task_of(self.record)
+
+
+def _task_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("config", {}).get("task", "words" if record.get("classes") else "sentences"))
+
 
 def _temperature_of(record: Mapping[str, Any]) -> float:
     return float(record.get("calibration", {}).get("temperature", 1.0))
@@ -122,15 +131,19 @@ def load_checkpoint(path: PathLike, device: str | torch.device = "cpu") -> Check
     try:
         config = make_config(NetworkConfig, json.loads(metadata["config"]), origin=str(file))
         alphabet = Alphabet.from_list(json.loads(metadata["alphabet"]))
-        record = dict(json.loads(metadata["record"]))
-        if not 0 < (temperature := _temperature_of(record)) < math.inf:
-            raise ValueError(f"temperature={temperature}")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # ConfigError and bad JSON are ValueErrors
+        record = json.loads(metadata["record"])
+        _check_record(record)
+    except (  # ConfigError and bad JSON are ValueErrors
+        AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
+    ) as error:
         raise CheckpointError(f"{file}: its description is damaged ({error}); get the file again") from error
     _check_alphabet(str(file), alphabet, config)
     _check_classes(str(file), record, config)
     network = LipNetwork(config)
     load_weights(network, state, origin=str(file))
+    spoilt = [key for key, value in network.state_dict().items() if not value.sum().isfinite()]  # a sum keeps them
+    if spoilt:
+        raise CheckpointError(f"{file}: {spoilt[0]} has values that are not finite; get the file again")
     return Checkpoint(network.to(device).eval(), alphabet, record, file.stem)
 
 
@@ -203,10 +216,24 @@ def _check_alphabet(origin: str, alphabet: Alphabet, config: NetworkConfig) -> N
         )
 
 
+def _check_record(record: Any) -> None:
+    if not isinstance(record, dict):
+        raise TypeError("the record is no table of values")
+    if not isinstance(name := record.get("with_sound", ""), str):
+        raise TypeError(f"with_sound={name!r}")
+    if not 0 < (temperature := _temperature_of(record)) < math.inf:
+        raise ValueError(f"temperature={temperature}")
+    _task_of(record)
+
+
 def _check_classes(origin: str, record: Mapping[str, Any], config: NetworkConfig) -> None:
     names = record.get("classes", ())
-    count = len(set(names)) if isinstance(names, list | tuple) else 0
-    if count != config.classes:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            f"{origin}: the record's classes are no list of names, the network's head has {config.classes}; "
+            "give each a name"
+        )
+    if (count := len(set(names))) != config.classes:
         raise CheckpointError(
             f"{origin}: the record names {count} classes, the network's head has {config.classes}; "
             "they must be the same"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lipread.cli_options import Device, Model, Quiet, load_reader
+from lipread.cli_options import Device, Model, Quiet, counted, load_reader
 
 lm_app = typer.Typer(help="Make language models from text.")
 
@@ -73,25 +73,28 @@ def tune_command(
 ) -> None:
     """Find the weight of a language model, and the score per word, that suit it best, and store them with it."""
     from lipread.compare import read_clips
+    from lipread.config import SearchConfig
     from lipread.errors import ConfigError
     from lipread.evaluate import read_manifest
     from lipread.files import write_text
     from lipread.language_models import find_language_model, tuned_path
     from lipread.terminal import ClipDisplay, show_trials
-    from lipread.tuning import tune_weights, tuned
+    from lipread.tuning import those_read, tune_weights, tuned
 
     found = find_language_model(lm)
     if found.path is None:
         raise ConfigError(f"lm {lm!r} is not on this machine, so nothing can be stored beside it; give its folder")
     chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
-    reader = load_reader(model, device)
+    reader = load_reader(model, device, SearchConfig())
     with ClipDisplay(len(chosen), quiet=quiet) as display:
-        readings = read_clips(reader, chosen, finished=display.read)
+        readings = those_read(read_clips(reader, chosen, finished=display.read))
     trials = tune_weights(readings, found, reader.alphabet)
-    best = tuned(trials, tuned_on=f"{len(chosen)} clips of {split}, model {reader.checkpoint.name}")
+    best = tuned(trials, tuned_on=f"{counted(len(readings), 'clip')} of {split}, model {reader.checkpoint.name}")
     write_text(tuned_path(found.path), best.model_dump_json(indent=1) + "\n")
     show_trials(trials[:5])
     typer.echo(f"{tuned_path(found.path)}: weight {best.weight}, word score {best.word_score}; {best.tuned_on}")
+    if len(readings) < len(chosen):
+        raise typer.Exit(1)
 
 
 @lm_app.command("bert")

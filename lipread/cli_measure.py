@@ -13,6 +13,7 @@ from lipread.cli_options import (
     Model,
     Quiet,
     Speaker,
+    counted,
     load_reader,
     parse_modality,
     parse_speaker,
@@ -108,7 +109,7 @@ def compare_command(
     names = [name.strip() for name in splits.split(",") if name.strip()]
     if not names and not drawn:
         raise ConfigError("compare has nothing to read: name a split with --splits, or give --drawn N")
-    reader = load_reader(model, device)
+    reader = load_reader(model, device, SearchConfig())
     searches = make_searches(reader, usual_ways())
     failed = False
     with tempfile.TemporaryDirectory(prefix="lipread-") as scratch:
@@ -145,20 +146,22 @@ def calibrate_command(
     from lipread.files import require_writable
     from lipread.pipeline import WEIGHTS_SUFFIX
     from lipread.terminal import ClipDisplay
-    from lipread.tuning import fit_temperature
+    from lipread.tuning import fit_temperature, those_read
 
     require_writable(output, WEIGHTS_SUFFIX)
     chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
-    reader = load_reader(model, device)
+    reader = load_reader(model, device, SearchConfig())
     with ClipDisplay(len(chosen), quiet=quiet) as display:
-        readings = read_clips(reader, chosen, sound=sound, finished=display.read)
+        readings = those_read(read_clips(reader, chosen, sound=sound, finished=display.read))
     temperature = round(fit_temperature(readings, reader.alphabet), 3)
     checkpoint = reader.checkpoint
     if sound and checkpoint.with_sound:
         checkpoint = checkpoint.with_sound
-    record = {**checkpoint.record, "calibration": {"temperature": temperature, "split": split, "clips": len(chosen)}}
+    record = {**checkpoint.record, "calibration": {"temperature": temperature, "split": split, "clips": len(readings)}}
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, record, half=True)
-    typer.echo(f"{output}: temperature {temperature}, fitted on {len(chosen)} clips of {split}")
+    typer.echo(f"{output}: temperature {temperature}, fitted on {counted(len(readings), 'clip')} of {split}")
+    if len(readings) < len(chosen):
+        raise typer.Exit(1)
 
 
 def adapt_command(
@@ -190,7 +193,7 @@ def adapt_command(
     checkpoint = adapted(reader.checkpoint, pieces, steps=steps)
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, checkpoint.record, half=True)
     read = len(jobs) - len(problems)
-    fitted = f"fitted to {_counted(len(pieces), 'piece')} of {_counted(read, 'video')}"
+    fitted = f"fitted to {counted(len(pieces), 'piece')} of {counted(read, 'video')}"
     typer.echo(f"{output}: {fitted}; use it with --model {output}")
     if failures or problems:
         raise typer.Exit(1)
@@ -209,10 +212,6 @@ def average_command(
     mean = average([load_checkpoint(checkpoint_path(path)) for path in checkpoints])
     save_checkpoint(output, mean.network, mean.alphabet, mean.record, half=True)
     typer.echo(f"{output}: the mean of {len(checkpoints)} checkpoints")
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("s" if count != 1 else "")
 
 
 def bench_command(

@@ -111,10 +111,23 @@ def parse_modality(text: str) -> Modality:
     return cast("Modality", text)
 
 
+def counted(count: int, thing: str) -> str:
+    """1 clip, 2 clips."""
+    return f"{count} {thing}" + ("s" if count != 1 else "")
+
+
 def load_reader(model: str, device: str, search: SearchConfig | None = None) -> Any:
-    """`load_model`, with a missing system library named."""
+    """`load_model`, with a missing system library named.
+
+    Args:
+        search: how the text is searched; None where none may be wanted, so that any model will do.
+    Raises: as `load_model`; with `search` also as `LipReader.require_text`.
+    """
     from lipread.pipeline import load_model
 
     options = search.model_dump(exclude_unset=True) if search else {}
     with missing_libraries_named():
-        return load_model(model, device, **options)
+        reader = load_model(model, device, **options)
+    if search is not None:
+        reader.require_text()
+    return reader

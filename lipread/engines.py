@@ -110,6 +110,7 @@ class Preparation:
             for use_threads in (torch.set_num_threads, cv2.setNumThreads, video.use_threads):
                 use_threads(self.threads)
             reader = load_model(self.model, "cpu" if self.networks else self.device, **self.search)
+            reader.require_text()
             if self.networks:
                 from lipread.shared_network import networks_away
 

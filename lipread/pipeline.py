@@ -19,7 +19,7 @@ import numpy as np
 
 from lipread.decoding.search import Search
 from lipread.devices import choose_device
-from lipread.errors import ConfigError, NoPictureError, NoSoundError
+from lipread.errors import CheckpointError, ConfigError, NoPictureError, NoSoundError
 from lipread.files import PathLike
 from lipread.hearing import (
     AS_ASKED,
@@ -102,6 +102,7 @@ class LipReader:
         Returns: the transcript; where no words are seen its text is empty and `reason` says why.
         Raises: VideoError: the file cannot be read as a video. NoFaceError: there is no face of that number.
             NoSoundError: sound was asked for, and there is none. ConfigError: the model does not hear.
+            CheckpointError: as `require_text`.
         """
         segments = self.segments(path, speaker=speaker, modality=modality, sound=sound, progress=progress)
         while True:
@@ -118,6 +119,7 @@ class LipReader:
         sound: SoundStream | None = None, progress: Progress | None = None,
     ) -> Generator[Segment, None, Transcript]:
         """As `transcribe`, segment by segment as they are said; the transcript is the generator's return value."""
+        self.require_text()
         clock, warnings = Clock(), list[str]()
         sound = self._sound(path, modality, sound, warnings)
         if modality == "audio" and sound:
@@ -168,6 +170,16 @@ class LipReader:
     def hears(self) -> bool:
         """Whether it can read from sound too."""
         return self.listener.hears
+
+    def require_text(self) -> None:
+        """Raises: CheckpointError: the model, or the one for sound, was trained for something else than sentences."""
+        for each in filter(None, (self.checkpoint, self.checkpoint.with_sound)):
+            if each.task != "sentences":
+                measure = f", or measure it with `train.py --task {each.task} --init FILE --evaluate-only`"
+                raise CheckpointError(
+                    f"model {each.name!r} was trained for --task {each.task} and cannot read sentences; train on from "
+                    f"it with `train.py --init FILE`{measure if each.task != 'frames' else ''}"
+                )
 
     def _why_lips_alone(self, modality: Modality) -> str:
         """Where nothing is listened to."""
@@ -225,8 +237,9 @@ class LipReader:
         """Read mouth crops and lip points that are already there, with the sound that goes with them if it is given:
         the second half of the way; modality "auto" or "both".
 
-        Raises: ConfigError: modality "both" of a model that does not hear.
+        Raises: ConfigError: modality "both" of a model that does not hear. CheckpointError: as `require_text`.
         """
+        self.require_text()
         self._check_modality(modality)
         ears = Ears(self.listener, sound, modality) if sound and self.hears else None
         reading = self.reading(clock or Clock(), start_s=track.start_s, ears=ears, why=self._why_lips_alone(modality))
@@ -246,7 +259,8 @@ class LipReader:
         progress: Progress | None = None,
     ) -> Array:
         """Natural-log probabilities (T, V), of lips alone or of lips and sound; certain blanks where the lips are still
-        (and the sound with them) or there is no face."""
+        (and the sound with them) or there is no face. Raises: CheckpointError: as `require_text`."""
+        self.require_text()
         ears = Ears(self.listener, sound, "both") if sound else None
         pieces = Pieces(ears.still if ears else None)
         found = blanks(len(track.present), self.alphabet.size)

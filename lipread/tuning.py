@@ -36,6 +36,13 @@ class Trial:
     cer: float
 
 
+def those_read(readings: Sequence[Reading]) -> list[Reading]:
+    """Without the clips that could not be read. Raises: DataError: none is left."""
+    if read := [each for each in readings if not each.problem]:
+        return read
+    raise DataError("none of the clips could be read, so there is nothing to fit; choose clips with a face")
+
+
 def tune_weights(
     readings: Sequence[Reading], model: LanguageModel, alphabet: Alphabet, *, base: SearchConfig | None = None
 ) -> list[Trial]:

@@ -223,11 +223,29 @@ def test_a_checkpoint_without_classes_is_as_before(saved: Path) -> None:
     assert load_checkpoint(rewritten(saved, edited("config", json.dumps(config)))).network.config == TINY
 
 
-@pytest.mark.parametrize("names", [[], ["bin"], ["bin", "bin", "red"], "bin", 3, None])
+@pytest.mark.parametrize(
+    ("record", "classes", "task"),
+    [
+        ({}, 0, "sentences"),  # as it was written before there was anything else
+        ({"config": {"task": "sentences"}}, 0, "sentences"),
+        ({"classes": ["bin", "lay", "red"]}, 3, "words"),
+        ({"config": {"task": "phrases"}, "classes": ["bin", "lay", "red"]}, 3, "phrases"),
+        ({"config": {"task": "frames"}}, 0, "frames"),
+    ],
+)
+def test_a_checkpoint_says_what_it_was_trained_for(
+    record: dict[str, Any], classes: int, task: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, tiny_network(TINY.model_copy(update={"classes": classes})), ENGLISH, record)
+    assert load_checkpoint(path).task == task
+
+
+@pytest.mark.parametrize("names", [[], ["bin"], ["bin", "bin", "red"], "bin", 3, None, [1, 2, 3], [["a"], "b", "c"]])
 def test_classes_that_do_not_fit_the_head_are_refused(names: Any, tmp_path: Path) -> None:
     network = tiny_network(TINY.model_copy(update={"classes": 3}))
     path = tmp_path / "words.safetensors"
-    with pytest.raises(CheckpointError, match=r"the record names [012] classes, the network's head has 3"):
+    with pytest.raises(CheckpointError, match=r"the record.* (names [012]|no list).*, the network's head has 3"):
         save_checkpoint(path, network, ENGLISH, {"classes": names})
     save_checkpoint(path, network, ENGLISH, {"classes": ["bin", "lay", "red"]})
     assert "the network's head has 3" in refusal(rewritten(path, edited("record", json.dumps({"classes": names}))))
@@ -254,6 +272,13 @@ def test_another_network_in_the_configuration_is_refused(saved: Path) -> None:
         ("alphabet", '["<blank>", 5]', "list of strings"),
         ("record", "5", "damaged"),
         ("record", "no json", "damaged"),
+        ("record", "[]", "damaged"),
+        ("record", "[" * 100_000, "damaged"),
+        ("record", '{"classes": 5}', "no list of names"),
+        ("record", '{"with_sound": 5}', "with_sound=5"),
+        ("record", '{"config": 5}', "damaged"),
+        ("record", f'{{"calibration": {{"temperature": {10**400}}}}}', "damaged"),
+        ("config", "[" * 100_000, "damaged"),
         ("record", '{"calibration": null}', "damaged"),
         ("record", '{"calibration": {"temperature": "abc"}}', "damaged"),
         ("record", '{"calibration": {"temperature": 0}}', "damaged"),
@@ -261,6 +286,14 @@ def test_another_network_in_the_configuration_is_refused(saved: Path) -> None:
 )
 def test_damaged_descriptions_are_refused(saved: Path, key: str, value: str, shown: str) -> None:
     assert shown in refusal(rewritten(saved, edited(key, value)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(saved: Path, value: float) -> None:
+    def change(state: dict[str, Tensor], _metadata: dict[str, str]) -> None:
+        state["ctc.linear.bias"][3] = value
+
+    assert "ctc.linear.bias has values that are not finite" in refusal(rewritten(saved, change))
 
 
 @pytest.mark.parametrize("key", ["config", "alphabet", "record"])

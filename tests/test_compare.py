@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lipread.alphabet import Alphabet
+from lipread.checkpoint import load_checkpoint
+from lipread.cli import main
 from lipread.compare import Reading, compare, figures, read_clips, usual_ways
 from lipread.config import SearchConfig
 from lipread.decoding.align import align_words
@@ -16,6 +21,7 @@ from lipread.evaluate import EvalClip
 from lipread.language_models import LanguageModel, Tuned, find_language_model, make_search
 from lipread.tuning import Trial, fit_temperature, tune_weights, tuned
 from lipread.values import Array, Hypothesis
+from shell import tiny_checkpoint
 from test_pipeline import teller
 from test_search import said
 
@@ -67,6 +73,47 @@ def test_a_clip_that_cannot_be_read_counts_as_read_empty(tmp_path: object) -> No
     assert reading.reference == "bin blue" and len(reading.log_probs) == 0
     assert told[0] is not None and "gone" in told[0]
     assert figures([reading], Search(ENGLISH)).score.wer == 1.0
+
+
+@pytest.fixture
+def one_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Reading]:
+    """What the network sees in the two clips of a manifest, one of which cannot be read; a tiny model lies beside."""
+    (tmp_path / "manifest.tsv").write_text("clip\tsplit\ttext\na\tval\tbin blue\nb\tval\tset red\n")
+    (tmp_path / "clips").mkdir()
+    for clip in "ab":
+        (tmp_path / "clips" / f"{clip}.mp4").touch()
+    tiny_checkpoint(tmp_path)
+    readings = [Reading("a", "bin blue", said("bin blue")), Reading("b", "set red", said(""), "b.mp4 is no video")]
+    monkeypatch.setattr("lipread.compare.read_clips", lambda *_, **__: readings)
+    return readings
+
+
+def test_the_temperature_is_fitted_on_the_clips_that_were_read(
+    one_of_two: list[Reading], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = tmp_path / "tiny.safetensors", tmp_path / "new.safetensors"
+    arguments = ["calibrate", str(tmp_path), "-o", str(out), "--model", str(model), "--device", "cpu"]
+    assert main(arguments) == 1
+    assert "fitted on 1 clip of val" in capsys.readouterr().out
+    assert load_checkpoint(out).record["calibration"]["clips"] == 1
+    out.unlink()
+    del one_of_two[0]
+    assert main(arguments) == 1
+    assert "none of the clips could be read" in capsys.readouterr().err and not out.exists()
+
+
+def test_weights_are_tuned_on_the_clips_that_were_read(
+    one_of_two: list[Reading], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arpa, stored = tmp_path / "a.arpa", tmp_path / "a.arpa.tuned.json"
+    arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-0.5\tbin\n\n\\end\\\n")
+    arguments = ["lm", "tune", str(arpa), str(tmp_path), "--model", str(tmp_path / "tiny.safetensors")]
+    assert main([*arguments, "--device", "cpu"]) == 1
+    assert "1 clip of val, model tiny: WER 0.0 % with it" in json.loads(stored.read_text())["tuned_on"]
+    stored.unlink()
+    del one_of_two[0]
+    assert main([*arguments, "--device", "cpu"]) == 1
+    assert "none of the clips could be read" in capsys.readouterr().err and not stored.exists()
 
 
 def unsure(first: str, second: str, lead: float) -> Array:

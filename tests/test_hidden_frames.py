@@ -131,7 +131,7 @@ def test_it_is_learned_and_words_are_learned_from_there(data: Path, tmp_path: Pa
     assert len(losses) == 200 and np.mean(losses[-40:]) < 0.8 * np.mean(losses[:40])
     network = dict(load_checkpoint(best).network.state_dict())
     assert not any("centres" in name for name in network)
-    with pytest.raises(DataError, match="trained for another task"):
+    with pytest.raises(DataError, match="trained with another task: frames"):
         train(config.model_copy(update={"task": "sentences"}), show=False)
     words = make_ready(config.model_copy(update={"task": "sentences", "init": best, "out": tmp_path / "after"}))
     assert torch.equal(words.state.network.encoder.pooler.dense.weight, network["encoder.pooler.dense.weight"])

@@ -395,6 +395,54 @@ def test_bad_calls(tmp_path: Path, tiny: Path) -> None:
         load_model(tiny, "abacus")
 
 
+# --- models that read no sentences
+
+
+@pytest.fixture
+def untaught(tmp_path: Path) -> Path:
+    """Trained without words."""
+    network = LipNetwork(PRESETS["tiny"])
+    save_checkpoint(path := tmp_path / "frames.safetensors", network, ENGLISH, {"config": {"task": "frames"}})
+    return path
+
+
+def test_a_model_that_was_not_taught_sentences_reads_none(tmp_path: Path, hearing: LipReader, untaught: Path) -> None:
+    partner = replace(hearing.checkpoint, record={"classes": ["bin"]}, name="words")
+    for reader, said in (
+        (load_model(untaught, "cpu"), r"model 'frames' was .* --task frames .* with `train\.py --init FILE`$"),
+        (
+            LipReader(replace(hearing.checkpoint, with_sound=partner)),
+            r"model 'words' was .* or measure it with `train\.py --task words --init FILE --evaluate-only`$",
+        ),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            reader.transcribe(tmp_path / "gone.mp4")
+        for read in (reader.read_track, reader.moving_log_probs):
+            with pytest.raises(CheckpointError, match=said):
+                read(spelling_track("bin"))
+
+
+@pytest.mark.parametrize("command", ["transcribe", "evaluate", "compare", "calibrate", "lm tune", "noise"])
+def test_commands_refuse_a_model_that_was_not_taught_sentences(
+    command: str, hearing: LipReader, tmp_path: Path, grid_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, network = tmp_path / "frames.safetensors", hearing.checkpoint.network
+    save_checkpoint(model, network, ENGLISH, {"config": {"task": "frames"}})
+    video = sorted((grid_dir / "clips").glob("s1_*.mp4"))[0]
+    given = {"transcribe": [str(video)], "lm tune": ["grid-ngram", str(grid_dir)]}.get(command, [str(grid_dir)])
+    output = {"transcribe": ["-o", str(tmp_path)], "calibrate": ["-o", str(tmp_path / "new.safetensors")]}
+    assert main([*command.split(), *given, *output.get(command, []), "--model", str(model), "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("was trained for --task frames") == said.count("lipread: error: ") == 1
+    assert list(tmp_path.glob("new*")) == list(tmp_path.glob("*.txt")) == []
+
+
+def test_its_encoder_is_of_use_all_the_same(untaught: Path, tmp_path: Path, grid_dir: Path) -> None:
+    video = str(sorted((grid_dir / "clips").glob("s1_*.mp4"))[0])
+    assert main(["features", video, "-o", str(tmp_path), "--model", str(untaught)]) == 0
+    assert main(["adapt", video, "-o", str(tmp_path / "mine.safetensors"), "--model", str(untaught)]) == 0
+
+
 # --- sound
 
 

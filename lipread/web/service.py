@@ -253,6 +253,7 @@ def give_back_memory() -> None:
 def open_service(model: str, device: str, limits: Limits | None = None) -> Service:
     """Load a model and its card. Raises: as `load_model`."""
     reader = load_model(model, device)
+    reader.require_text()
     own, heard = checkpoint_path(model).with_suffix(".md"), reader.checkpoint.with_sound
     cards = [card for card in (own, heard and own.with_name(f"{heard.name}.md")) if card and card.is_file()]
     return Service(reader, limits or Limits(), "\n\n".join(card.read_text(encoding="utf-8") for card in cards))
