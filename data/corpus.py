@@ -7,6 +7,7 @@ recognition", J. Acoust. Soc. Am. 120, 2421; distributed by its authors under CC
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from lipread.files import PathLike
 TICKS_HZ = 25_000  # of the corpus's alignments
 CORPUS_FRAMES = 75  # of every GRID clip that is whole
 TRAIN = "train"
+SPLITS = (TRAIN, "val", "test", "unseen")  # that training knows
 LEAST_COMMON = 10  # names, so that a folder of another speaker may be taken for this one's
 SPEAKER_FOLDER = re.compile(r"s([1-9]|[12][0-9]|3[0-4])", re.IGNORECASE)
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -158,21 +160,31 @@ def _read_listed(root: Path) -> list[ClipJob]:
     if (root / "words.tsv").is_file():
         for number, row in table_rows(root / "words.tsv", ("clip", "start_s", "end_s", "word")):
             try:
-                times = float(row["start_s"]), float(row["end_s"])
-                words.setdefault(row["clip"], []).append((*times, row["word"].lower()))
+                start, end = float(row["start_s"]), float(row["end_s"])
             except ValueError as error:
                 raise DataError(f"{root / 'words.tsv'}, line {number}: a time is not a number ({error})") from error
+            if not 0 <= start <= end < math.inf:
+                raise DataError(
+                    f"{root / 'words.tsv'}, line {number}: start_s={start} and end_s={end} must be finite, 0 or more, "
+                    "and in that order; correct them"
+                )
+            words.setdefault(row["clip"], []).append((start, end, row["word"].lower()))
     place = root / "clips" if (root / "clips").is_dir() else root
     videos = {path.stem: path for path in sorted(place.iterdir(), reverse=True) if _is_video(path)}
     jobs: dict[str, ClipJob] = {}
     for number, row in table_rows(root / "manifest.tsv", ("clip", "text")):
-        name, frames = row["clip"], row.get("frames", "")
+        name, split, frames = row["clip"], row.get("split") or TRAIN, row.get("frames", "")
         if not name or name.startswith(".") or set(name) & set("/\\"):
             raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} is no plain file name; rename it")
         if name in jobs:
             raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} is there twice; leave one out")
+        if split not in SPLITS:
+            raise DataError(
+                f"{root / 'manifest.tsv'}, line {number}: split={split!r} is not known; it must be one of "
+                f"{', '.join(SPLITS)}"
+            )
         jobs[name] = ClipJob(
-            name, row.get("speaker") or name, row.get("split") or TRAIN, row["text"], videos.get(name),
+            name, row.get("speaker") or name, split, row["text"], videos.get(name),
             tuple(sorted(words.get(name, ()))), int(frames) if frames.isdecimal() else None,
         )
     if not jobs:

@@ -13,7 +13,7 @@ import pytest
 from lipread.config import NetworkConfig, TrainConfig
 from lipread.errors import DataError
 from lipread.training.batches import WordSpan
-from lipread.training.clips import COLUMNS, Clip, divide_clips, load_clips, training_vocabulary, word_spans
+from lipread.training.clips import COLUMNS, Clip, check_apart, divide_clips, load_clips, training_vocabulary, word_spans
 from prepared import WORD, prepare, speak
 
 
@@ -68,15 +68,20 @@ def test_word_times_to_frames(
     assert word_spans(times, frames) == tuple(WordSpan(*span) for span in wanted)
 
 
-def test_word_times_of_another_text_are_left_out(folder: Path, tmp_path: Path) -> None:
+def test_a_manifest_that_was_edited(tmp_path: Path) -> None:
+    """A byte order mark, spaces and capitals change nothing; quotes are letters."""
     copy = prepare(tmp_path / "copy", splits=("train",))
-    text = (copy / "manifest.tsv").read_text()
-    lines = text.splitlines(keepends=True)
-    lines[1] = lines[1].rsplit("\t", 1)[0] + "\tno no no no\n"
-    (copy / "manifest.tsv").write_text("".join(lines))
-    first, second, *_ = load_clips(copy)
-    assert (first.words, first.text) == ((), "no no no no")
-    assert second.words
+    before = load_clips(copy)
+    for name in ("manifest.tsv", "words.tsv"):
+        heading, *lines = (copy / name).read_text().splitlines()
+        lines = [line.replace("\tanna\t", '\t"Ann" A\t').replace("\tben\t", '\t"Ben\t') for line in lines]
+        parted = [line.rpartition("\t") for line in lines]
+        lines = [f"{rest}{tab}{words.upper()} " for rest, tab, words in parted]
+        (copy / name).write_text("\n".join([heading, *lines, ""]), encoding="utf-8-sig")
+    after = load_clips(copy)
+    assert [(clip.name, clip.text, clip.words) for clip in after] == [(c.name, c.text, c.words) for c in before]
+    assert all(clip.words for clip in after)
+    assert {clip.speaker for clip in after} == {'"Ann" A', '"Ben'}
 
 
 def test_word_times_are_not_needed(tmp_path: Path) -> None:
@@ -106,6 +111,12 @@ def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:
         (lambda f: (f / "manifest.tsv").write_text("\t".join(COLUMNS) + "\n"), "lists no clip"),
         (replace_in("manifest.tsv", "\t38\t", "\tmany\t"), "manifest.tsv, line 2: frames='many' is not a number"),
         (replace_in("manifest.tsv", "\t38\t", "\t0\t"), "manifest.tsv, line 2: clip anna_train0 has frames=0"),
+        (replace_in("manifest.tsv", "\t38\t", "\t38.5\t"), "line 2: clip anna_train0 has frames=38.5, which must be a"),
+        (replace_in("manifest.tsv", "\ttrain\t", "\tTrain\t"), "line 2: split='Train' is not known; it must be one of"),
+        (replace_in("manifest.tsv", "crops,points", "crops,point"), "line 2: no stream is called 'point'; streams are"),
+        (replace_in("manifest.tsv", "anna_train1", "anna_train0"), "line 3: clip anna_train0 is listed twice; delete"),
+        (replace_in("manifest.tsv", "\t38\t", "\t38\tno "), "line 2: the text of clip anna_train0 is 'no "),
+        (replace_in("words.tsv", "\tsil\n", "\t7\n"), "words.tsv, line 2: the text '7' has characters that"),
         (replace_in("manifest.tsv", "\t38\t", "\t39\t"), "anna_train0.npy: lip points of shape (38, 9, 2), wanted (39"),
         (replace_in("manifest.tsv", "\ttrain\treal", ""), "manifest.tsv, line 2: fewer columns than in the heading"),
         (replace_in("words.tsv", "start_s", "begin"), "words.tsv: has no column start_s"),
@@ -124,6 +135,25 @@ def test_damaged_folders_are_one_sentence(damage: Callable[[Path], object], said
     assert said in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_copied_folders_are_refused(tmp_path: Path) -> None:
+    one, drawn = tmp_path / "one", tmp_path / "drawn"
+    clips = load_clips(prepare(one))
+    others = [replace(clip, name=f"other_{clip.name}") for clip in clips]
+    points = [replace(clip, crops_path=None) for clip in clips]
+    changed = [replace(clip, text="no") for clip in clips]
+    check_apart([(one, clips), (drawn, others), (tmp_path / "points", points), (tmp_path / "changed", changed)])
+    with pytest.raises(DataError, match="drawn: clip anna_val0 is in .*one as well") as caught:
+        check_apart([(one, clips), (drawn, [*others, replace(clips[2], split="train")])])
+    assert "\n" not in str(caught.value)
+
+
+def test_one_place_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for again in (tmp_path, tmp_path / "link"):
+        with pytest.raises(DataError, match="the same folder as .*; name it once in --data"):
+            check_apart([(tmp_path, []), (again, [])])
 
 
 def test_vocabulary_is_the_most_frequent_words_in_order() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lipread.data.corpus import read_alignment, read_corpus, sentence_of_name
+from lipread.data.corpus import SPLITS, read_alignment, read_corpus, sentence_of_name
 from lipread.errors import DataError
+from lipread.training import clips
 from media import rows, touch
 
 
@@ -90,6 +91,7 @@ def test_own_folder(tmp_path: Path) -> None:
         ("clip\ttext\n../a\tb\n", "line 2: clip='../a' is no plain file name"),
         ("clip\ttext\n\tb\n", "line 2: clip=''"),
         ("clip\ttext\na\tb\na\tc\n", "line 3: clip='a' is there twice"),
+        ("clip\tsplit\ttext\na\tdev\tb\n", "line 2: split='dev' is not known; it must be one of train, val, test,"),
         ("clip\ttext\n", "lists no clip"),
         ("", "no column clip, text"),
     ],
@@ -97,6 +99,18 @@ def test_own_folder(tmp_path: Path) -> None:
 def test_bad_manifest(table: str, shown: str, tmp_path: Path) -> None:
     touch(tmp_path / "manifest.tsv", table)
     with pytest.raises(DataError, match=shown):
+        read_corpus(tmp_path)
+
+
+def test_the_splits_are_those_of_training() -> None:
+    assert SPLITS == clips.SPLITS
+
+
+@pytest.mark.parametrize("times", ["nan\t1", "0\tnan", "0\tinf", "-0.1\t1", "1\t0.9"])
+def test_word_times_that_cannot_be(times: str, tmp_path: Path) -> None:
+    touch(tmp_path / "manifest.tsv", "clip\ttext\na\tb\n")
+    touch(tmp_path / "words.tsv", f"clip\tstart_s\tend_s\tword\na\t0\t0\tsil\na\t{times}\tb\n")
+    with pytest.raises(DataError, match="words.tsv, line 3: start_s=.* must be finite, 0 or more, and in that order"):
         read_corpus(tmp_path)
 
 

@@ -313,8 +313,7 @@ def test_a_run_goes_on_with_its_own_settings_only(
         assert run_main(monkeypatch, *tiny(data, out, **own | {"steps": 9} | change)) == 1
         error = capfd.readouterr().err
         assert said in error and "choose another --out" in error and error.count("\n") == 1
-    both = json.dumps([str(data), str(more)])
-    assert run_main(monkeypatch, *tiny(data, out, **own), "--data", both) == 1
+    assert run_main(monkeypatch, *tiny(data, out, **own), "--data", str(more)) == 1  # both
     assert "another list of training clips: 6 (" in capfd.readouterr().err
     assert run_main(monkeypatch, *tiny(data, out, **own | {"steps": 1})) == 2
     assert "has done 2 already" in capfd.readouterr().err

@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
 from lipread.errors import DataError, LipreadError
 from lipread.training.batches import WordSpan
@@ -23,6 +24,9 @@ from lipread.values import FRAME_RATE_HZ, Array
 SILENCES = frozenset({"sil", "sp", ""})
 COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
 WORD_COLUMNS = ("clip", "start_s", "end_s", "word")
+SPLITS = ("train", "val", "test", "unseen")
+STREAMS = ("crops", "points", "sound")
+ENGLISH = Alphabet.english()  # what `lipread prepare` writes texts in
 
 
 @dataclass(frozen=True)
@@ -63,32 +67,69 @@ def load_clips(folder: Path) -> list[Clip]:
     if (folder / "words.tsv").is_file():
         for place, row in _rows(folder / "words.tsv", WORD_COLUMNS):
             start_s, end_s = (_number(row, key, place) for key in ("start_s", "end_s"))
-            times.setdefault(row["clip"], []).append((start_s, end_s, row["word"]))
-    clips = []
+            times.setdefault(row["clip"], []).append((start_s, end_s, _plain(row["word"], place)))
+    clips: dict[str, Clip] = {}
     for place, row in _rows(manifest, COLUMNS):
-        frames = int(_number(row, "frames", place))
-        if frames < 1:
-            raise DataError(f"{place}: clip {row['clip']} has frames={frames}; prepare it again, or delete the line")
-        streams = row["streams"].split(",")
-        points = np.full((frames, 9, 2), np.nan, np.float32)
-        if "points" in streams:
-            points = _load_points(folder / "points" / f"{row['clip']}.npy", frames)
-        crops = folder / "crops" / f"{row['clip']}.mp4" if "crops" in streams else None
-        if crops and not crops.is_file():
-            raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
-        sound = folder / "sound" / f"{row['clip']}.m4a" if "sound" in streams else None
-        spans = word_spans(times.get(row["clip"], []), frames)
-        if " ".join(span.text for span in spans) != row["text"]:
-            spans = ()  # word times of another text are no use
-        clips.append(
-            Clip(
-                row["clip"], row["speaker"], row["split"], row["source"], row["text"], frames, spans, points,
-                crops_path=crops, sound_path=sound,
-            )
-        )
+        if row["clip"] in clips:
+            raise DataError(f"{place}: clip {row['clip']} is listed twice; delete one of the lines")
+        clips[row["clip"]] = _clip(folder, row, times.get(row["clip"], []), place)
     if not clips:
         raise DataError(f"{manifest}: lists no clip; prepare the corpus again")
-    return clips
+    return list(clips.values())
+
+
+def _clip(folder: Path, row: dict[str, str], times: Sequence[tuple[float, float, str]], place: str) -> Clip:
+    """The clip of a line of the manifest."""
+    name, streams, text = row["clip"], row["streams"].split(","), _plain(row["text"], place)
+    frames = _number(row, "frames", place)
+    if frames < 1 or frames % 1:
+        raise DataError(
+            f"{place}: clip {name} has frames={row['frames']}, which must be a whole number above 0; prepare it again, "
+            "or delete the line"
+        )
+    if row["split"] not in SPLITS:
+        raise DataError(f"{place}: split={row['split']!r} is not known; it must be one of {', '.join(SPLITS)}")
+    if unknown := set(streams) - set(STREAMS):
+        raise DataError(f"{place}: no stream is called {min(unknown)!r}; streams are {','.join(STREAMS)}")
+    said = " ".join(word for _, _, word in times if word not in SILENCES)
+    if times and said != text:
+        raise DataError(
+            f"{place}: the text of clip {name} is {text!r}, its words in words.tsv are {said!r}; correct one of them, "
+            "or delete its lines in words.tsv"
+        )
+    points = np.full((int(frames), 9, 2), np.nan, np.float32)
+    if "points" in streams:
+        points = _load_points(folder / "points" / f"{name}.npy", int(frames))
+    crops = folder / "crops" / f"{name}.mp4" if "crops" in streams else None
+    if crops and not crops.is_file():
+        raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
+    return Clip(
+        name, row["speaker"], row["split"], row["source"], text, int(frames), word_spans(times, int(frames)), points,
+        crops_path=crops, sound_path=folder / "sound" / f"{name}.m4a" if "sound" in streams else None,
+    )
+
+
+def check_apart(folders: Iterable[tuple[Path, Iterable[Clip]]]) -> None:
+    """Refuse prepared folders of which one is, or was copied from, another: a clip that is trained on and chosen on.
+
+    Args:
+        folders: each with its clips. Points without pixels are not looked at.
+    Raises: DataError: two are the same place, or have a clip of the same name, source, text and number of frames.
+    """
+    places: dict[Path, Path] = {}
+    owners: dict[tuple[str, str, str, int], Path] = {}
+    for folder, clips in folders:
+        place = folder.resolve()
+        if place in places:
+            raise DataError(f"{folder}: the same folder as {places[place]}; name it once in --data")
+        places[place] = folder
+        for clip in clips:
+            key = clip.name, clip.source, clip.text, clip.frames
+            if clip.crops_path and (other := owners.setdefault(key, folder)) != folder:
+                raise DataError(
+                    f"{folder}: clip {clip.name} is in {other} as well, and might be trained on here and chosen on "
+                    "there; leave one of the two out of --data"
+                )
 
 
 def divide_clips(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], dict[str, list[Clip]]]:
@@ -161,8 +202,8 @@ def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Lines of a table, each with its place for error sentences."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise DataError(
                     f"{path}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`"
@@ -171,9 +212,16 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, s
                 place = f"{path}, line {reader.line_num}"
                 if any(row[column] is None for column in columns):
                     raise DataError(f"{place}: fewer columns than in the heading; prepare that clip again")
-                yield place, row
+                yield place, {column: row[column].strip() for column in columns}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error}); make it again with `lipread prepare`") from error
+
+
+def _plain(text: str, place: str) -> str:
+    try:
+        return ENGLISH.normalise(text)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def _number(row: dict[str, str], column: str, place: str) -> float:

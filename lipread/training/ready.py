@@ -18,7 +18,7 @@ from lipread.devices import choose_device
 from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.training import distributed
 from lipread.training.batches import Batch
-from lipread.training.clips import Clip, divide_clips, load_clips, training_vocabulary
+from lipread.training.clips import Clip, check_apart, divide_clips, load_clips, training_vocabulary
 from lipread.training.dataset import TrainingBatches
 from lipread.training.hidden_frames import clusters_of
 from lipread.training.state import State, prepare_state
@@ -62,7 +62,9 @@ def make_ready(config: TrainConfig) -> Ready:
     if config.threads:
         torch.set_num_threads(config.threads)
     network = config.network_config
-    clips = [clip for folder in config.data for clip in load_clips(folder)]
+    folders = [(folder, load_clips(folder)) for folder in config.data]
+    check_apart(folders)
+    clips = [clip for _, clips in folders for clip in clips]
     if config.classifies:
         clips = with_classes(clips, config)
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
