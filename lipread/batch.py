@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ from lipread.workers import Later
 if TYPE_CHECKING:
     from lipread.hearing import Modality
     from lipread.pipeline import LipReader, Progress
+
+_LIVE_LINE = re.compile(rb" *\d+\.\d\d s  ")  # what `live_line` begins with
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,13 @@ class Recipe:
         """What grows while a job of this name is read; None: nothing does."""
         return Path(self.folder) / (name + LIVE_SUFFIX) if self.live and not is_url(self.folder) else None
 
+    def _touched(self, name: str) -> list[Path | str]:
+        """The files of a job that are written, or grow and go."""
+        live = self.live_file(name)
+        return [*self.outputs(name), *([live] if live else [])]
+
     def require_inside(self, name: str) -> None:
-        """Look before long work whether all files of a job will lie in the folder. Raises: OutputError."""
+        """Look before long work whether all files of a job can lie in the folder. Raises: OutputError."""
         if is_url(self.folder):  # no links there
             return
         for each in self._names(name) + ([name + LIVE_SUFFIX] if self.live else []):
@@ -81,20 +89,22 @@ class Recipe:
                     f'{Path(self.folder) / each}: a link (or "..") on this way leads out of the folder {self.folder}, '
                     "where all outputs must lie; remove the link or choose another output folder"
                 ) from error
+        for path in self.outputs(name):
+            if os.path.isdir(path):
+                raise OutputError(f"{path} is a folder, and a file is to be written there; move it away")
 
     def require_apart(self, job: Job) -> None:
         """Look whether a file that would be written, or grow and go, is the video itself. Raises: OutputError."""
-        live = self.live_file(job.name)
-        for each in [*self.outputs(job.name), *([live] if live else [])]:
+        for each in self._touched(job.name):
             if not is_url(each) and not is_url(job.source) and are_one(each, job.source):
                 raise OutputError(f"{each} is the video itself and would be replaced; choose another output folder")
 
     def require_inputs_kept(self, jobs: Sequence[Job]) -> None:
-        """Look before all work whether an output of one job is the video of another. Raises: OutputError."""
+        """Look before all work whether a file that one job writes is the video of another. Raises: OutputError."""
         ours = key_of(self.folder)
         keys = {job.key for job in jobs if job.key.startswith(ours)}
         for job in jobs if keys else ():
-            for each in self.outputs(job.name):
+            for each in self._touched(job.name):
                 if (key := key_of(each)) in keys and key != job.key:
                     raise OutputError(
                         f"{each} is to be read, and would be replaced by what is made of {job.source}; choose another "
@@ -105,6 +115,18 @@ class Recipe:
         """Delete what killed processes left half-written beside the outputs of these names."""
         if not is_url(self.folder):
             sweep_parts({(Path(self.folder) / name).parent for name in names})
+
+    def drop_live(self, job: Job) -> None:
+        """Delete NAME.live that a run which broke off has left; the video itself, and a file with any line that is not
+        ours, stays."""
+        path = os.path.join(self.folder, job.name + LIVE_SUFFIX)
+        if is_url(self.folder) or os.path.islink(path) or not os.path.isfile(path) or are_one(path, job.source):
+            return
+        with contextlib.suppress(OSError):
+            with open(path, "rb") as file:
+                ours = os.path.getsize(path) > 0 and all(map(_LIVE_LINE.match, file))
+            if ours:
+                os.unlink(path)
 
     def options(self, search: Mapping[str, Any]) -> dict[str, Any]:
         """Options that change the outputs, as the record has them."""
@@ -254,6 +276,8 @@ def transcribe_files(
 
     def settle(job: Job, outcome: Outcome | None) -> None:
         outcomes[job] = outcome
+        if not isinstance(outcome, Failure):
+            recipe.drop_live(job)
         while order and order[0] in outcomes:
             first = order.popleft()
             show(first, outcomes.pop(first))

@@ -1,7 +1,8 @@
 """The `lipread` command: crop and demo here; transcribe, prepare, lm, evaluate and bench beside it.
 
 Commands import what they need when they run, so that `lipread --help` is quick. An error that a user can cause is one
-line on stderr and an exit code: 1 when something failed, 2 when the command was called wrongly, 130 after Ctrl-C.
+line on stderr and an exit code: 1 when something failed, 2 when the command was called wrongly, 130 after Ctrl-C, 141
+where the reader of what is printed went away.
 """
 
 from __future__ import annotations
@@ -156,7 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; files that were finished stay, nothing half-written does", 130)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    except (BrokenPipeError, SystemExit) as error:  # the reader of our output, such as `head`, has gone
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise  # of the second kind is what typer and rich make of the first
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:

@@ -134,7 +134,7 @@ def transcribe_command(
     if not (watch and inputs.may_grow):
         require_jobs(jobs, inputs.failures)
     recipe.require_inputs_kept(jobs)
-    settings = _settings(model, recipe, options)
+    settings, left_live = _settings(model, recipe, options), recipe.live_file("NAME")
     if dry_run:
         _show_plan(jobs, inputs.failures, recipe, record, settings, skip_existing)
         raise typer.Exit(1 if inputs.failures else 0)
@@ -156,13 +156,13 @@ def transcribe_command(
                 progress=display.progress_of, finished=finished, report=report,
             )  # fmt: skip
         except OutputError:  # the record cannot be written: what could not be read, and why, is told all the same
-            show_report(report, len(inputs.names) if watch else len(jobs), folder, quiet=quiet)
+            show_report(report, len(inputs.names) if watch else len(jobs), folder, live=left_live, quiet=quiet)
             raise
     recipe.sweep(inputs.names.values())
     if watch:  # Ctrl-C is how it ends
         report.interrupted = False
     report.failures[:0] = [each for each in inputs.failures if not (watch and each.may_come)]
-    show_report(report, len(inputs.names) if watch else len(jobs), folder, quiet=quiet)
+    show_report(report, len(inputs.names) if watch else len(jobs), folder, live=left_live, quiet=quiet)
     raise typer.Exit(report.exit_code)
 
 

@@ -49,8 +49,19 @@ def is_url(path: PathLike) -> bool:
 
 
 def joined(folder: PathLike, name: str) -> Path | str:
-    """FOLDER/NAME."""
-    return f"{os.fspath(folder).rstrip('/')}/{name}" if is_url(folder) else Path(folder) / name
+    """FOLDER/NAME; of a chained URL, in its first part: zip://FOLDER/NAME::a.zip."""
+    if not is_url(folder):
+        return Path(folder) / name
+    first, rest = _split_chain(os.fspath(folder))
+    stem = first.rstrip("/")
+    return f"{first.removesuffix('/') if stem.endswith(':') else stem}/{name}{rest}"
+
+
+def _split_chain(url: str) -> tuple[str, str]:
+    """Where a path inside of what the URL names ends, and what follows: zip://a.mp4::b.zip -> zip://a.mp4, ::b.zip."""
+    path_at = url.index("://") + len("://")  # links without a path may come before
+    end = url.find("::", path_at)
+    return (url, "") if end < 0 else (url[:end], url[end:])
 
 
 def is_there(path: PathLike) -> bool:
@@ -101,7 +112,8 @@ def videos_at(url: str, is_video: Callable[[str, str], bool]) -> list[tuple[str,
         return [path for path in seen if is_video(os.path.basename(path), pattern)]
 
     paths, root = _asked(look, url)
-    return [(str(fs.unstrip_protocol(path)), path[len(root) :].lstrip("/")) for path in paths]
+    rest = _split_chain(url)[1]
+    return [(f"{fs.unstrip_protocol(path)}{rest}", path[len(root) :].lstrip("/")) for path in paths]
 
 
 def _is_hidden(path: str) -> bool:
@@ -112,9 +124,13 @@ def _is_hidden(path: str) -> bool:
 def at_hand(source: PathLike) -> Iterator[Path]:
     """A video as a local file, which goes away afterwards if it was fetched.
 
-    Raises: VideoError: it cannot be fetched. Errors of the block name the URL instead of the local file.
+    Raises: VideoError: it cannot be fetched, or is a link to nothing. Errors of the block name the URL instead of the
+        local file.
     """
     if not is_url(source):
+        if os.path.islink(source) and not os.path.exists(source):
+            to = os.readlink(source)
+            raise VideoError(f"{source} is a link that leads nowhere: no file is at {to}; mend or leave it out")
         yield Path(source)
         return
     url = os.fspath(source)
@@ -157,13 +173,19 @@ class RemoteRecord(RunRecord):
     """The record in an output folder that is a URL: fetched at the start, written back now and then and at the end.
 
     Nobody keeps a second run out of such a folder.
+
+    Raises: OutputError: the folder lies in an archive.
     """
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
+        from fsspec.archive import AbstractArchiveFileSystem
+
         self._url, self._read_only, self._written_s = str(joined(url, RECORD_NAME)), read_only, time.monotonic()
+        fs, inner = _opened(self._url)
+        if isinstance(fs, AbstractArchiveFileSystem):
+            raise OutputError(f"{url} lies in an archive, which is only read; choose a folder outside of it")
         self._here = tempfile.TemporaryDirectory(prefix="lipread-")
         if is_there(self._url):
-            fs, inner = _opened(self._url)
             _asked(lambda: fs.get_file(inner, str(Path(self._here.name) / RECORD_NAME)), self._url)
         super().__init__(self._here.name, read_only=read_only)
 
@@ -190,13 +212,18 @@ def record_in(folder: PathLike, *, read_only: bool = False) -> RunRecord:
 
 
 def _opened(url: str) -> tuple[Any, str]:
-    """A URL -> its file system and the path there. Raises: ConfigError."""
+    """A URL -> its file system and the path there.
+
+    Raises: ConfigError: nobody here can read such URLs. VideoError: an archive on the way cannot be opened.
+    """
     from fsspec.core import url_to_fs
 
     try:
         fs, inner = url_to_fs(url)
     except (ImportError, ValueError) as error:  # no library for it, or no such protocol
         raise ConfigError(f"{url}: {error}; install what it names, or give a local path") from error
+    except Exception as error:  # every file system has errors of its own
+        raise VideoError(f"{url} cannot be opened ({error}); check the address") from error
     return fs, str(inner)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,19 @@ if TYPE_CHECKING:
     from lipread.in_noise import InNoise
     from lipread.tuning import Trial
 
-out = Console(highlight=False, emoji=False, soft_wrap=True)
-err = Console(highlight=False, emoji=False, soft_wrap=True, stderr=True)
+
+class _ByTheWay(Console):
+    """For what is told while files are written: where its reader goes away, as `head` does, the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """As the note on SIGPIPE in the documentation of Python's `signal`, but without an end."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+out = Console(highlight=False, emoji=False, soft_wrap=True)  # without a reader, the command ends
+told = _ByTheWay(highlight=False, emoji=False, soft_wrap=True)
+err = _ByTheWay(highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 _READ_SHARE = 0.9  # of the time of one video goes into its pictures, the rest into the network
 
@@ -87,7 +99,7 @@ class BatchDisplay(_Display):
         super().__init__(self._left, count, quiet=quiet)
         self._verbose, self._quiet, self._endless = verbose, quiet, jobs is None
         self._alone = jobs is not None and len(jobs) == 1
-        self._live = (self._alone and out.is_terminal if live is None else live) and not quiet
+        self._live = (self._alone and told.is_terminal if live is None else live) and not quiet
         self._parts: dict[str, float] = {}  # bytes that are over of the videos under way
 
     def progress_of(self, job: Job, stage: str | Segment, share: float) -> None:
@@ -190,9 +202,9 @@ def show_transcript(transcript: Transcript, *, words: bool = False) -> None:
     if words and transcript.words:
         for start_s, end_s, (modality, why) in read_from(transcript):
             _say(f"  {start_s:.2f}-{end_s:.2f} s read from {modality}: {why}")
-        out.print(word_table(transcript))
+        told.print(word_table(transcript))
     if words and any(len(each.nbest) > 1 for each in transcript.utterances):
-        out.print(candidate_table(transcript))
+        told.print(candidate_table(transcript))
 
 
 def read_from(transcript: Transcript) -> list[tuple[float, float, tuple[str, str]]]:
@@ -231,13 +243,17 @@ def candidate_table(transcript: Transcript) -> Table:
     return table
 
 
-def show_report(report: BatchReport, videos: int, folder: Path | str, *, quiet: bool = False) -> None:
-    """What became of a batch: every failure again, videos without a face, and a table at its end."""
+def show_report(
+    report: BatchReport, videos: int, folder: Path | str, *, live: Path | None = None, quiet: bool = False
+) -> None:
+    """What became of a batch: every failure again, videos without a face, and a table at its end; `live`: what stays of
+    a video under way."""
     if report.interrupted:
         ended = report.done + report.empty + report.skipped
+        but = f", but what was read of a video under way, in {live}" if live else ""
         _say(
             f"lipread: interrupted: {ended} of {videos} videos are finished and their files are in {folder}; nothing "
-            "half-written stays. The same command goes on from there.",
+            f"half-written stays{but}. The same command goes on from there.",
             err,
         )
     for failure in report.failures:
@@ -247,7 +263,7 @@ def show_report(report: BatchReport, videos: int, folder: Path | str, *, quiet: 
     for each in report.faceless:
         _say(f"lipread: warning: {each.message}", err)
     if videos > 1:
-        out.print(_summary(report))
+        told.print(_summary(report))
     if report.done + report.empty:
         _say(f"files written to {folder.resolve() if isinstance(folder, Path) else folder}")
 
@@ -267,7 +283,7 @@ def _summary(report: BatchReport) -> Table:
     return table
 
 
-def _say(text: str, console: Console = out) -> None:
+def _say(text: str, console: Console = told) -> None:
     console.print(printable(text), markup=False)
 
 

@@ -202,6 +202,9 @@ def test_no_input_is_replaced_by_the_output_of_another(tmp_path: Path) -> None:
         Recipe(source, ("txt",), captioned=True).require_inputs_kept(jobs)
     Recipe(source, ("txt",)).require_inputs_kept(jobs)
     Recipe(tmp_path / "out", ("txt",), captioned=True).require_inputs_kept(jobs)
+    jobs, _ = collect([source / "a.mp4", files(tmp_path, sub__a_live="a film") / "*" / "*.live"])
+    with pytest.raises(OutputError, match=r"a\.live is to be read"):
+        Recipe(tmp_path / "sub", ("txt",), live=True).require_inputs_kept(jobs)
 
 
 def test_a_video_that_is_read_again_counts_once(tmp_path: Path) -> None:
@@ -269,6 +272,42 @@ def test_live_files_are_made_only_where_they_are_asked_for_and_can_be(tmp_path: 
     assert names(tmp_path / "out") == ["b.txt", RECORD_NAME]
     report = read(PretendReader(), jobs[1:], tmp_path / "out", live=True, skip_existing=False)
     assert "b.live cannot be written" in report.failures[0].message and "--live" in report.failures[0].message
+
+
+def test_only_what_a_live_run_left_goes_when_the_outputs_are_there(tmp_path: Path) -> None:
+    jobs, _ = collect([files(tmp_path / "in", **{f"{name}_mp4": "fine" for name in "abcdef"}, g_mp4="torn")])
+    ours = "    0.00 s  bin\n12345.50 s  Speaker 1: blue\n"
+    own = {"b_live": f"{ours}my note\n", "c_live": "a film with an odd name", "d_live": ""}
+    out = files(tmp_path / "out", a_live=ours, g_live=ours, **own)
+    (out / "e.live").symlink_to(files(tmp_path, kept_txt=ours) / "kept.txt")
+    (out / "f.live").mkdir()
+    read(PretendReader(), jobs, out)
+    left = ["b.live", "c.live", "d.live", "e.live", "g.live"]
+    assert [each for each in names(out) if each.endswith(".live")] == left and (out / "f.live").is_dir()
+    (out / "a.live").write_text(ours)
+    report = read(PretendReader(), jobs, out)
+    assert report.skipped == 6 and not (out / "a.live").exists()  # of a video that is left out, too
+    (out / "a.live").write_text(ours)
+    assert read(PretendReader(), [Job(out / "a.live", "a")], out, skip_existing=True).skipped == 1
+    assert (out / "a.live").exists()  # what is to be read
+
+
+def test_a_folder_that_is_called_as_an_output_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    jobs, _ = collect([files(tmp_path / "in", a_mp4="fine")])
+    (tmp_path / "out" / "a.srt").mkdir(parents=True)
+    reader = PretendReader()
+    report = read(reader, jobs, tmp_path / "out", formats=("txt", "srt"))
+    assert f"{tmp_path}/out/a.srt is a folder" in report.failures[0].message
+    assert (reader.seen, names(tmp_path / "out")) == ([], [RECORD_NAME])
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "b.mp4").symlink_to("b.mp4")
+    report = read(PretendReader(), collect([tmp_path])[0], tmp_path / "out")
+    for name, to in (("a", f"{tmp_path}/gone.mp4"), ("b", "b.mp4")):
+        message = f"{tmp_path}/{name}.mp4 is a link that leads nowhere: no file is at {to}; mend or leave it out"
+        assert message in [each.message for each in report.failures]
 
 
 def test_options_that_change_the_outputs_are_in_the_record(tmp_path: Path) -> None:

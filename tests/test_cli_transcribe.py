@@ -20,6 +20,7 @@ from lipread.run_record import RECORD_NAME
 from lipread.watching import Watch
 from shell import command, one_line, outputs_of, record_of, run, talking, tiny_checkpoint, wall
 from test_batch import PretendReader, files, names
+from test_cli import run_unheard
 
 
 @pytest.fixture(scope="module")
@@ -190,12 +191,25 @@ def test_ctrl_c_is_130_with_a_sentence_and_the_same_command_goes_on(
 ) -> None:
     source, out = files(tmp_path / "in", a_mp4="fine", b_mp4="stop"), tmp_path / "out"
     assert transcribe(source, "-o", out, "-f", "txt") == 130
-    assert "interrupted: 1 of 2 videos are finished" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "interrupted: 1 of 2 videos are finished" in told and "nothing half-written stays." in told
     assert names(out) == ["a.txt", RECORD_NAME]
     (source / "b.mp4").write_text("fine")
     assert transcribe(source, "-o", out, "-f", "txt") == 0
     assert reader.seen == ["a.mp4", "b.mp4", "b.mp4"]
     assert "a.mp4: done already" in capsys.readouterr().out
+
+
+def test_what_a_live_run_leaves_after_ctrl_c_is_told_and_goes_when_the_video_is_read(
+    reader: PretendReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = files(tmp_path / "in", a_mp4="fine", b_mp4="stop"), tmp_path / "out"
+    assert transcribe(source, "-o", out, "-f", "txt", "--live") == 130
+    assert f"what was read of a video under way, in {out}/NAME.live. The same" in capsys.readouterr().err
+    assert names(out) == ["a.txt", "b.live", RECORD_NAME]
+    (source / "b.mp4").write_text("fine")
+    assert transcribe(source, "-o", out, "-f", "txt") == 0
+    assert names(out) == ["a.txt", "b.txt", RECORD_NAME]
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(
@@ -268,6 +282,17 @@ def test_a_list_from_standard_input_and_a_pattern_end_to_end(tmp_path: Path, tin
     pattern = run("transcribe", tmp_path / "in/*/**/*.mp4", "--model", tiny, "-o", tmp_path / "globbed", "-f", "txt")
     assert pattern.returncode == 0
     assert list(outputs_of(tmp_path / "globbed")) == ["two words/b.txt", "two words/deep/c.txt"]
+
+
+@pytest.mark.parametrize("more", [["--workers", "0", "-v"], ["--workers", "2", "--live"]])
+def test_the_files_are_written_where_nobody_reads_what_is_printed(more: list[str], tmp_path: Path, tiny: Path) -> None:
+    clips = [talking(tmp_path / f"{name}.mp4") for name in ("a", "b")]
+    given = ["transcribe", "--model", tiny, "-o", tmp_path / "out", "-f", "txt", *clips]
+    done = run_unheard(*given, *more)
+    assert done.returncode == 0 and "error" not in done.stderr
+    assert names(tmp_path / "out") == ["a.txt", "b.txt", RECORD_NAME]
+    done = run_unheard(*given, tmp_path / "gone.mp4")
+    assert done.returncode == 1 and "gone.mp4" in one_line(done.stderr)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def test_urls_are_told_from_paths() -> None:
     assert not is_url(Path("s3://bucket"))  # a path has lost its slashes
     assert joined("s3://b/out/", "a/b.txt") == "s3://b/out/a/b.txt"
     assert joined(Path("out"), "a/b.txt") == Path("out/a/b.txt")
+    assert (joined("memory://", "a.txt"), joined("file:///", "a.txt")) == ("memory://a.txt", "file:///a.txt")
+    assert joined("zip://::v.zip", "a.txt") == "zip://a.txt::v.zip"
+    assert joined("simplecache::zip://x/::s3://b/v.zip", "a.txt") == "simplecache::zip://x/a.txt::s3://b/v.zip"
 
 
 def test_folders_patterns_files_and_lists_of_urls(memory: Any, tmp_path: Path) -> None:
@@ -116,6 +120,35 @@ def test_a_batch_from_and_to_another_file_system_goes_on_where_it_stopped(memory
     assert len(third.seen) == 2
     with record_in("memory://out", read_only=True) as record:
         assert set(record.names.values()) == {"a", "b", "c/d"}
+
+
+def test_videos_in_archives(memory: Any, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive := tmp_path / "v.zip", "w") as file:
+        for name in ("a.mp4", "in/b.mp4", "in/notes.txt"):
+            file.writestr(name, "fine")
+    memory.pipe_file("/v.zip", archive.read_bytes())
+    for rest in (f"::{archive}", "::memory://v.zip"):
+        for inner, found in (("", ["a", "in/b"]), ("in", ["b"]), ("*.mp4", ["a"]), ("in/b.mp4", ["b"])):
+            assert [job.name for job in collect([f"zip://{inner}{rest}"])[0]] == found
+    jobs, _ = collect([f"zip://::{archive}"])
+    recipe = Recipe("simplecache::memory://out", ("txt",))
+    with record_in(recipe.folder) as record:
+        report = transcribe_files(HereEngine(PretendReader(), recipe), jobs, recipe, record)  # type: ignore[arg-type]
+    assert (report.done, report.failures) == (2, [])
+    assert sorted(memory.find("/out")) == ["/out/a.txt", "/out/in/b.txt", f"/out/{RECORD_NAME}"]
+
+
+def test_archives_that_are_no_use_are_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive := tmp_path / "v.zip", "w"):
+        pass
+    (tmp_path / "torn.zip").write_bytes(b"no archive")
+    for url in (f"zip://::{tmp_path}/gone.zip", f"zip://::{tmp_path}/torn.zip", f"tar://::{archive}"):
+        _, (failure,) = collect([url])
+        assert failure.message.startswith(f"{url} cannot be opened (")
+        with pytest.raises(VideoError, match="cannot be opened"):
+            record_in(url)
+    with pytest.raises(OutputError, match="lies in an archive, which is only read"):
+        record_in(f"zip://x::{archive}", read_only=True)
 
 
 def test_what_is_not_there_is_told(memory: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from lipread.batch import Done
 from lipread.errors import OutputError
 from lipread.evaluate import ClipResult, summarise
 from lipread.inputs import Failure, Job
-from lipread.terminal import BatchDisplay, ClipDisplay, out, show_evaluation, show_transcript, write_png
+from lipread.terminal import BatchDisplay, ClipDisplay, show_evaluation, show_transcript, told, write_png
 from lipread.values import Segment
 from test_outputs import NOTHING, TALK
 
@@ -146,7 +146,7 @@ def test_of_one_video_the_text_is_shown_as_it_is_said(
 ) -> None:
     job, segment = Job(Path("talk.mp4"), "talk"), TALK.segments[0]
     for terminal, videos, quiet in ((True, 1, False), (False, 1, False), (True, 2, False), (True, 1, True)):
-        monkeypatch.setattr(out, "_force_terminal", terminal)
+        monkeypatch.setattr(told, "_force_terminal", terminal)
         with BatchDisplay([job, *[Job(Path("b.mp4"), "b")] * (videos - 1)], quiet=quiet) as display:
             display.progress_of(job, segment, 0.0)
         live = terminal and videos == 1 and not quiet
