@@ -88,7 +88,7 @@ def read_audio_blocks(path: PathLike, *, warnings: list[str] | None = None) -> I
             return
         origin = beginning_s(path) if container.streams.video else None
         clock = Clock(warnings, "sound", origin, trusted_s=trusted_length_s(container))
-        track = _Track(warnings)
+        track = _Track(warnings, slack_blocks=2 if container.format.name == "avi" else 0)
         try:
             for frame in decoded_sound(container, stream, warnings):
                 if frame.samples and MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ and frame.layout.nb_channels:
@@ -104,10 +104,11 @@ class _Track:
 
     Args:
         warnings: receives a sentence where samples are not finite.
+        slack_blocks: times that are off by no more blocks than that are ignored, as where a container counts blocks.
     """
 
-    def __init__(self, warnings: list[str]) -> None:
-        self._warnings, self._finite = warnings, True
+    def __init__(self, warnings: list[str], *, slack_blocks: int = 0) -> None:
+        self._warnings, self._finite, self._slack_blocks = warnings, True, slack_blocks
         self._graph: Graph | None = None
         self._mix = _Mix(1)
         self._kind: tuple[object, ...] = ()  # format, layout and rate that the graph was built for
@@ -121,7 +122,8 @@ class _Track:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         start = round(time_s * SAMPLE_RATE_HZ)
         due = self._start + round(self._fed_s * SAMPLE_RATE_HZ)  # where the block lies if it follows at once
-        apart = self._graph is None or abs(start - due) > MAX_DRIFT_SAMPLES
+        slack = max(MAX_DRIFT_SAMPLES, self._slack_blocks * frame.samples * SAMPLE_RATE_HZ // frame.sample_rate)
+        apart = self._graph is None or abs(start - due) > slack
         if self._graph is None or apart or kind != self._kind:
             yield from self.flush()
             self._graph, self._kind, self._fed_s = _even_graph(frame), kind, Fraction(0)

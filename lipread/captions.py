@@ -21,6 +21,7 @@ from lipread.container import (
     first_sound_s,
     moment_of,
     open_container,
+    packets_of,
     sound_stream,
     trusted_length_s,
     written_film,
@@ -133,7 +134,7 @@ def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
 
 
 def _copied(container: Any, stream: Any, target: Any, clock: Clock) -> Iterator[Any]:
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream, [], "sound"):
         if not packet.size:
             continue
         moment = None if packet.pts is None else packet.pts * packet.time_base

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,6 +19,7 @@ import av.error
 
 from lipread.errors import NoPictureError, OutputError, VideoError
 from lipread.files import PathLike, written_whole
+from lipread.stream_parts import MAX_APART_S, MAX_BACK_S, MAX_HOLD_S, Part, Parts
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-MAX_HOLD_S = Fraction(20)  # a longer pause is taken for broken times, unless it lies within the file's stated length
 MAX_PAUSE_S = Fraction(600)  # a longer one is broken times in any case: all of it is read as a still picture
 LEAST_EARLY_S = Fraction(1, 10)  # before the picture: less may be an encoder's first samples, and nobody notices it
-MAX_BACK_S = Fraction(1)  # going back further than this is a break, not disorder
+CLOCK_S = Fraction(2**33, 90_000)  # how far the clock of a transport stream runs
 STORED_FORMATS = frozenset({"avi", "mxf", "mxf_opatom", "asf"})  # state when a picture is stored, not when it is shown
 TEXT_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf", "vobsub"})  # texts as pictures; lists of other files
 _TS_DISCONT = 0x200  # FFmpeg's flag of formats whose times may start anew within a file
@@ -78,10 +79,14 @@ def length_of(container: InputContainer) -> Fraction | None:
 
 
 def trusted_length_s(container: InputContainer) -> Fraction:
-    """How far the times of an opened file may be believed to run, seconds; 0 where it does not say: the times of a
-    transport stream may start anew, and its length is guessed from them."""
-    restarts = container.format.flags & _TS_DISCONT
-    return Fraction(0) if restarts else length_of(container) or Fraction(0)
+    """How far the times of an opened file may be believed to run, seconds; 0 where it does not say. The length of a
+    transport stream is guessed, but `packets_of` leaves no pause in it that is too long."""
+    return CLOCK_S if _restarts(container) else length_of(container) or Fraction(0)
+
+
+def _restarts(container: InputContainer) -> bool:
+    """Whether times may start anew within the file, as where transport streams were joined."""
+    return bool(container.format.flags & _TS_DISCONT)
 
 
 @functools.cache
@@ -230,9 +235,11 @@ def decoded_sound(container: InputContainer, stream: AudioStream, warnings: list
 
 
 def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: str) -> Iterator[Any]:
-    packets = container.demux(stream)
+    packets = packets_of(container, stream, warnings, what)
     name = container.format.name
     shown = _Shown(delayed=name != "asf") if what == "picture" and name in STORED_FORMATS else None
+    again = deque[int]()  # when the latest picture is shown once more, which empty packets say in Ogg
+    latest: Any = None
     broken = 0  # packets or pictures that could not be decoded whole
     ended = False
     while not ended:
@@ -243,6 +250,8 @@ def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: 
             packet = None
         ended = packet is None
         if packet is not None and not packet.size:
+            if name == "ogg" and what == "picture" and packet.pts is not None:
+                again.append(packet.pts)
             continue  # "nothing new" in some files, and PyAV's mark of the end, would empty the decoder too early
         if shown and packet is not None:
             shown.note(packet)
@@ -255,9 +264,69 @@ def _decoded(container: InputContainer, stream: Any, warnings: list[str], what: 
             frame.time_base = frame.time_base or stream.time_base  # PyAV leaves it out of those kept back
             if shown:
                 shown.mend(frame)
+            yield from _shown_again(latest, again, frame.pts)
+            latest = frame
             yield frame
+    yield from _shown_again(latest, again, None)
     if broken:
         warnings.append(f"The {what} is damaged in {broken} place(s); the text may be wrong there.")
+
+
+def _shown_again(frame: VideoFrame | None, again: deque[int], before: int | None) -> Iterator[VideoFrame]:
+    """A picture at the times at which it is shown once more, up to that of the next one."""
+    while frame is not None and again and (before is None or again[0] < before):
+        frame.pts = again.popleft()
+        yield frame
+
+
+def packets_of(container: InputContainer, stream: Any, warnings: list[str], what: str) -> Iterator[Packet[Any]]:
+    """Packets of a stream in the order stored. Where times start anew within the file, those of picture and sound are
+    moved by one shift, so that they stay in step, and `warnings` says so."""
+    if not _restarts(container):
+        yield from container.demux(stream)
+        return
+    jumped = False
+    for packet, part in _with_parts(container):
+        if packet.stream_index != stream.index:
+            continue
+        shift_s = part.settle()
+        if shift_s and packet.time_base:
+            ticks = round(shift_s / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        if shift_s and not jumped:
+            warnings.append(_jump_warning(what))
+            jumped = True
+        yield packet
+
+
+def _with_parts(container: InputContainer) -> Iterator[tuple[Packet[Any], Part]]:
+    """Packets of picture and sound with the part that each belongs to; they wait until its shift can be known."""
+    parts, waiting = Parts(), deque[tuple["Packet[Any]", Part]]()
+    broken: Exception | None = None
+    try:
+        for packet in container.demux(*_read_streams(container)):
+            shown, stored = packet.pts, packet.dts
+            if shown is not None and stored is not None and abs(shown - stored) * packet.time_base > MAX_APART_S:
+                packet.pts = None  # FFmpeg may give the last picture before a break the time of the first one after it
+            waiting.append((packet, parts.part_of(packet)))
+            while waiting and waiting[0][1].shift_s is not None:
+                yield waiting.popleft()
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        broken = error
+    yield from waiting
+    if broken:
+        raise broken
+
+
+def _read_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    """The stream of pictures and that of sound, as far as they can be read."""
+    sound = sound_stream(container)
+    streams: list[VideoStream | AudioStream] = [] if sound is None else [sound]
+    try:
+        return [picture_stream(container, container.name), *streams]
+    except VideoError:
+        return streams
 
 
 class _Shown:
@@ -342,7 +411,11 @@ class Clock:
     def _note_jump(self) -> None:
         self._jumps += 1
         if self._jumps == 1:
-            self._warnings.append(
-                f"The times of the {self._what} jump; it was read as if it went on without a pause, "
-                "so times after the jump may be off."
-            )
+            self._warnings.append(_jump_warning(self._what))
+
+
+def _jump_warning(what: str) -> str:
+    return (
+        f"The times of the {what} jump; it was read as if it went on without a pause, "
+        "so times after the jump may be off."
+    )

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lipread.container import (
-    MAX_HOLD_S,
     Clock,
     beginning_of,
     decoded_pictures,
@@ -32,6 +31,7 @@ from lipread.container import (
 from lipread.errors import ConfigError, VideoError
 from lipread.files import PathLike
 from lipread.picture import MIN_SIDE_PX, Painter, deinterlaced
+from lipread.stream_parts import MAX_HOLD_S
 from lipread.values import FRAME_RATE_HZ, Array, Frame
 
 if TYPE_CHECKING:

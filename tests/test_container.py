@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import av
 import av.error
 import pytest
+from av.video.stream import VideoStream
 
 from lipread.container import (
     Clock,
     beginning_s,
+    decoded_pictures,
     first_sound_s,
     open_container,
     trusted_length_s,
     written_film,
 )
 from lipread.errors import OutputError, VideoError
-from media import numbered, tone, write_sound, write_video
+from media import number_in, numbered, tone, write_sound, write_video
 
 STEP = Fraction(1, 25)
 
@@ -78,8 +84,8 @@ def test_a_long_pause_within_the_stated_length_is_believed() -> None:
         assert times == [0.0, 0.04] and len(warnings) == 1
 
 
-def test_a_length_is_trusted_where_times_cannot_start_anew(tmp_path: Path) -> None:
-    for name, length_s in (("a.mp4", 1.0), ("a.mkv", 1.0), ("a.ts", 0.0)):
+def test_a_length_is_trusted_as_far_as_times_can_go_on(tmp_path: Path) -> None:
+    for name, length_s in (("a.mp4", 1.0), ("a.mkv", 1.0), ("a.ts", 2**33 / 90_000)):  # or to where its clock wraps
         with open_container(write_video(tmp_path / name, [numbered(0)] * 25)) as container:
             assert float(trusted_length_s(container)) == pytest.approx(length_s, abs=0.05)
 
@@ -89,6 +95,27 @@ def test_first_sound(tmp_path: Path) -> None:
     late = write_sound(tmp_path / "a.mka", sound, rate_hz=8000, codec="pcm_s16le", start_s=2.5)
     assert first_sound_s(late) == Fraction(5, 2)
     assert first_sound_s(write_video(tmp_path / "a.mkv", [numbered(0)] * 3)) is None
+
+
+def test_empty_packets_in_ogg_show_the_picture_again(tmp_path: Path) -> None:
+    """As Theora does where nothing moves; PyAV writes no such file, so it is played."""
+    path = write_video(tmp_path / "a.mkv", [numbered(index) for index in range(5)], times_s=[0, 0.1, 0.2, 0.3, 0.4])
+    with av.open(str(path)) as film:
+
+        def demux(stream: VideoStream) -> Iterator[av.Packet]:
+            for packet in film.demux(stream):
+                yield packet
+                if packet.size:
+                    empty = av.Packet()
+                    empty.pts = empty.dts = packet.pts + 40
+                    yield empty
+
+        played: Any = SimpleNamespace(format=SimpleNamespace(name="ogg", flags=0), demux=demux)
+        shown = [
+            (number_in(picture.to_ndarray(format="rgb24")), picture.pts)
+            for picture in decoded_pictures(played, film.streams.video[0], [])
+        ]
+    assert shown == [(index, 100 * index + later) for index in range(5) for later in (0, 40)]
 
 
 def test_what_mp4_does_not_take_is_not_for_want_of_space(tmp_path: Path) -> None:

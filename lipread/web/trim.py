@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.container import beginning_s, open_container, sound_stream, written_film
+from lipread.container import beginning_s, decoded_sound, open_container, sound_stream, written_film
 from lipread.errors import ConfigError, VideoError
 from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ
@@ -99,8 +99,10 @@ def _copy_sound(film: OutputContainer, container: Any, voice: Any, target: Any, 
 
     resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate)
     try:
-        for frame in container.decode(voice):
-            time_s = float(frame.pts * frame.time_base) - from_s if frame.pts is not None else -1.0
+        for frame in decoded_sound(container, voice, []):
+            if frame.pts is None or frame.time_base is None:
+                continue
+            time_s = float(frame.pts * frame.time_base) - from_s
             if time_s >= length_s:
                 break
             if time_s < 0:
