@@ -6,7 +6,6 @@ recognition", J. Acoust. Soc. Am. 120, 2421; distributed by its authors under CC
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -16,12 +15,12 @@ from lipread.batch import VIDEO_SUFFIXES
 from lipread.data.prepare import SILENCES, ClipJob, Times
 from lipread.data.protocols import Protocol, load_protocol
 from lipread.errors import DataError
-from lipread.files import PathLike
+from lipread.files import PathLike, opened_table
+from lipread.values import SPLITS
 
 TICKS_HZ = 25_000  # of the corpus's alignments
 CORPUS_FRAMES = 75  # of every GRID clip that is whole
 TRAIN = "train"
-SPLITS = (TRAIN, "val", "test", "unseen")  # that training knows
 LEAST_COMMON = 10  # names, so that a folder of another speaker may be taken for this one's
 SPEAKER_FOLDER = re.compile(r"s([1-9]|[12][0-9]|3[0-4])", re.IGNORECASE)
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -195,8 +194,7 @@ def _read_listed(root: Path) -> list[ClipJob]:
 def table_rows(path: Path, columns: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a table with their line numbers. Raises: DataError: a column is absent, or it is not text."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+        with opened_table(path, restval="") as reader:
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise DataError(f"{path}: has no column {listed(missing)}; its columns must be separated by tabs")
             for row in reader:

@@ -17,6 +17,7 @@ import numpy as np
 
 from lipread.batch import VIDEO_SUFFIXES
 from lipread.errors import ConfigError, DataError, LipreadError
+from lipread.files import opened_table
 from lipread.metrics import Calibration, Confusion, Score, calibration, confusions, right_words, score, score_groups
 from lipread.values import LIP_POINTS, MouthTrack, Transcript
 
@@ -242,8 +243,7 @@ def read_manifest(
 
 def _rows(manifest: Path) -> Iterator[dict[str, str]]:
     try:
-        with open(manifest, encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        with opened_table(manifest) as table:
             missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
             if missing:
                 raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import itertools
 import os
@@ -46,6 +47,18 @@ def written_whole(path: PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def opened_table(path: PathLike, *, restval: str | None = None) -> Iterator[csv.DictReader[str]]:
+    """A table as `lipread prepare` and spreadsheets write it: cells are separated by tabs, and quotes mean nothing.
+
+    Args:
+        restval: stands for the cells that a line is too short for.
+    Raises: OSError, UnicodeDecodeError, csv.Error: it cannot be read.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        yield csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval=restval)
 
 
 def require_writable(path: PathLike, suffix: str) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
 from lipread.errors import DataError, LipreadError
+from lipread.files import opened_table
 from lipread.training.batches import WordSpan
-from lipread.values import FRAME_RATE_HZ, Array
+from lipread.values import FRAME_RATE_HZ, SPLITS, Array
 
 SILENCES = frozenset({"sil", "sp", ""})
 COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
 WORD_COLUMNS = ("clip", "start_s", "end_s", "word")
-SPLITS = ("train", "val", "test", "unseen")
 STREAMS = ("crops", "points", "sound")
 ENGLISH = Alphabet.english()  # what `lipread prepare` writes texts in
 
@@ -202,8 +202,7 @@ def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Lines of a table, each with its place for error sentences."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        with opened_table(path) as reader:
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise DataError(
                     f"{path}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`"

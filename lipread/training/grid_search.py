@@ -268,13 +268,13 @@ def _check_same(config: TrainConfig, grid: GridConfig) -> None:
         write_text(path, json.dumps(ours, indent=1) + "\n")
         return
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        kept = {part: dict(theirs[part]) for part in ours}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        theirs = {part: dict(found[part]) for part in ours}
     except (ValueError, TypeError, LookupError) as error:
         raise ConfigError(f"{path}: is damaged, so what was searched is not known; choose another --out") from error
     for part in ours:
         for name, value in ours[part].items():
-            if kept[part].get(name) != value:
+            if theirs[part].get(name) != value:
                 raise ConfigError(f"{config.out}: holds a search with another {name}; choose another --out")
 
 

@@ -76,12 +76,12 @@ def make_ready(config: TrainConfig) -> Ready:
             "network reads; cut them, or raise network.encoder.max_position_embeddings"
         )
     training, choosing = divide_clips(fitting, config)
+    if config.folds and not choosing["val"]:
+        raise ConfigError(f"fold={config.fold} of folds={config.folds} holds no clip; deal them into fewer folds")
     vocabulary = training_vocabulary(training)
     alphabet = choose_alphabet(config, training)
     classes = choose_classes(config, training)
     sizes = {"alphabet_size": alphabet.size, "classes": len(classes)}
-    if config.folds and not choosing["val"]:
-        raise ConfigError(f"fold={config.fold} of folds={config.folds} holds no clip; deal them into fewer folds")
     asked_for = config.batch_pixels > 0 or "points" not in network.streams
     pixels = asked_for and "pixels" in network.streams and any(clip.crops_path for clip in training)
     config = config.model_copy(update={
