@@ -3,6 +3,7 @@
     python train.py --data prepared/grid                         everything else has a default
     python train.py --config recipe.toml --steps 5000            settings from a file, one of them changed
     torchrun --nproc-per-node 2 train.py --data prepared/grid    two processes that act as one
+    torchrun --nproc-per-node 2 train.py --context_processes 2   two that share the frames of long clips
     python train.py --config recipe.toml --dry-run               a few steps, and how long all of it would take
     python train.py --search grid.toml --out runs/search         settings to try, cross-validated
     python train.py --task words --init small.safetensors        words as classes, cut by their times, as in LRW

@@ -266,6 +266,8 @@ class TrainConfig(Config):
     save_every: int = Field(100, ge=1)
     workers: int = Field(1, ge=0)  # processes that decode and augment
     threads: int | None = Field(None, ge=1)  # processor threads of the network
+    # so many processes of torchrun share the frames of the same clips, which may then be longer than one has memory for
+    context_processes: int = Field(1, ge=1)
     device: str = "auto"
 
     @model_validator(mode="after")

@@ -33,6 +33,19 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_C_INT)) and bool(mallopt(TRIM_THRESHOLD, LARGEST_C_INT))
 
 
+def most_memory_used(device: torch.device) -> int:
+    """The most memory that this process has held so far, bytes: of the GPU, or of the machine; 0 where nobody tells."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def may_be_accelerated(name: str) -> bool:
     """Whether `choose_device` may find more than the processor; told without loading torch, which takes seconds."""
     if name != "auto" or sys.platform == "darwin":

@@ -202,19 +202,21 @@ def test_a_dry_run_tells_what_it_would_be_and_writes_nothing(tmp_path: Path) -> 
     before = sorted(tmp_path.rglob("*"))
     code, out, err = finish(start("--config", "recipe.toml", "--dry-run", cwd=tmp_path))
     assert code == 0, err
-    training, choosing, network, steps = out.splitlines()
+    training, choosing, network, steps, memory = out.splitlines()
     assert "of 2 speakers" in training and "0 too long" in training
     assert choosing.startswith("choosing: val ")
     wanted = sum(p.numel() for p in LipNetwork(PRESETS["tiny"].model_copy(update={"alphabet_size": 29})).parameters())
     assert network == f"network: {wanted:,} parameters, 29 symbols"
     assert re.fullmatch(r"5000 steps of [\d.]+ s on cpu, 1 process\(es\): about [\d.]+ hours; loss .*", steps)
+    needs = re.fullmatch(r"a process needs ([\d.]+) GB of memory, .*", memory)
+    assert needs and 0.2 < float(needs[1]) < 8  # torch alone takes a quarter of a gigabyte
     (tmp_path / "grid.toml").write_text('folds = 2\n[grid]\n"augment.flip" = [0.0, 0.5, 1.0]\n')
     searched = ("--config", "recipe.toml", "--search", "grid.toml")
     code, out, err = finish(start(*searched, "--dry-run", cwd=tmp_path))
     assert code == 0, err
     plan, *one = out.splitlines()
     assert plan == "search: 3 combinations on 2 of 2 folds, 6 trainings; the first one, augment.flip=0.0:"
-    assert len(one) == 4 and one[3].startswith("5000 steps of ")
+    assert len(one) == 5 and one[3].startswith("5000 steps of ")
     code, _, err = finish(start(*searched, "--evaluate-only", cwd=tmp_path))
     assert (code, err.count("\n")) == (2, 1) and "give one of them" in err
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "grid.toml"])
@@ -471,6 +473,7 @@ def test_a_damaged_crop_film_found_by_a_worker_is_one_sentence(tmp_path: Path) -
         ({"held_out_speakers": "anna,carl"}, 2, "held_out_speakers: nobody in the data is called carl"),
         ({"held_out_speakers": "anna,ben"}, 1, "hold no clip of the split `train`"),
         ({"accumulate": 5}, 2, "too few clips for accumulate=5"),
+        ({"context_processes": 2}, 2, "context_processes=2 cannot share 1 process; start 2, or a multiple"),
         ({"init": "absent.safetensors"}, 1, "absent.safetensors: no such checkpoint"),
         ({"data": "absent"}, 1, "absent: no manifest.tsv there; make one with `lipread prepare`"),
         ({"out": "a_file/run"}, 1, "cannot be written"),
@@ -497,9 +500,11 @@ def test_errors_of_a_run_are_one_sentence(
 # -- two processes ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shared", [1, 2], ids=["clips", "frames"])
 def test_torchrun_with_two_processes_gives_the_weights_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each process has clips of its own, or a part of the frames of all."""
     data = prepare(tmp_path / "data", splits=("train", "val"))
     recipe = tmp_path / "still.json"
     recipe.write_text(still(TINY).model_dump_json())  # no dropout: its random numbers are each process's own
@@ -508,7 +513,8 @@ def test_torchrun_with_two_processes_gives_the_weights_of_one(
         "final_learning_rate": 1e-3,
     }
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    process = start(*tiny(data, tmp_path / "two", **settings), cwd=tmp_path, launcher=torchrun)
+    shares = (*tiny(data, tmp_path / "two", **settings), "--context_processes", str(shared))
+    process = start(*shares, cwd=tmp_path, launcher=torchrun)
     code, out, err = finish(process)
     assert code == 0, err
     assert out.count("step 4: val: WER") == out.count("checkpoint: ") == 1  # one process reports

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipread.config import EncoderConfig
+from lipread.model.context import Context
 
 
 class BertEmbeddings(nn.Module):
@@ -45,11 +46,13 @@ class BertSelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = config.attention_probs_dropout_prob
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None) -> Tensor:
         q, k, v = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
             for part in (self.query, self.key, self.value)
         )
+        if context:
+            k, v = (context.gathered(part, 2, valid.shape[1]) for part in (k, v))
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=valid[:, None, None, :], dropout_p=self.dropout if self.training else 0.0
         )
@@ -78,8 +81,8 @@ class BertAttention(nn.Module):
         self.self = BertSelfAttention(config)
         self.output = BertResidual(config.hidden_size, config)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        out: Tensor = self.output(self.self(x, valid), x)
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None) -> Tensor:
+        out: Tensor = self.output(self.self(x, valid, context), x)
         return out
 
 
@@ -103,8 +106,8 @@ class BertLayer(nn.Module):
         self.intermediate = BertIntermediate(config)
         self.output = BertResidual(config.intermediate_size, config)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        x = self.attention(x, valid)
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None) -> Tensor:
+        x = self.attention(x, valid, context)
         out: Tensor = self.output(self.intermediate(x), x)
         return out
 
@@ -116,10 +119,10 @@ class BertLayers(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, valid: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None = None) -> list[Tensor]:
         states = [x]
         for layer in self.layer:
-            states.append(layer(states[-1], valid))
+            states.append(layer(states[-1], valid, context))
         return states
 
 
@@ -149,7 +152,8 @@ class BertEncoder(nn.Module):
         self.apply(_init_bert)
 
     def forward(
-        self, inputs: Tensor, valid: Tensor, segments: Tensor | None = None, positions: Tensor | None = None
+        self, inputs: Tensor, valid: Tensor, segments: Tensor | None = None, positions: Tensor | None = None,
+        *, context: Context | None = None,
     ) -> list[Tensor]:
         """Run the encoder.
 
@@ -158,6 +162,7 @@ class BertEncoder(nn.Module):
             valid: bool (B, T), False on padding.
             segments: segment ids (B, T); zeros by default.
             positions: position ids (B, T); 0, 1, 2, ... by default.
+            context: processes that were given the same, and share the work.
         Returns: hidden states (B, T, D): the embeddings, then after each layer. `pooler` takes the last of them.
         Raises: ValueError: more positions than the encoder has.
         """
@@ -169,8 +174,12 @@ class BertEncoder(nn.Module):
             positions = torch.arange(frames, device=inputs.device)[None]
         if segments is None:
             segments = torch.zeros(1, frames, dtype=torch.long, device=inputs.device)
-        states: list[Tensor] = self.encoder(self.embeddings(inputs, segments, positions), valid)
-        return states
+        if context is None:
+            states: list[Tensor] = self.encoder(self.embeddings(inputs, segments, positions), valid)
+            return states
+        with context.own_dropout(inputs.device):
+            own = [context.own(each, 1) for each in (inputs, segments, positions)]
+            return [context.gathered(each, 1, frames) for each in self.encoder(self.embeddings(*own), valid, context)]
 
 
 def _init_bert(module: nn.Module) -> None:

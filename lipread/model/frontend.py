@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipread.config import FrontendConfig
+from lipread.model.context import Context
 from lipread.model.masks import Frames
 from lipread.model.norm import BatchNorm
 
@@ -83,11 +84,20 @@ class PixelFrontend(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.features = channels
 
-    def forward(self, crops: Tensor, real: Frames) -> Tensor:
-        """Grey 0..255, (B, T, H, W) -> features of the real frames in order, (N, D)."""
+    def forward(self, crops: Tensor, real: Frames, context: Context | None = None) -> Tensor:
+        """Grey 0..255, (B, T, H, W) -> features of the real frames in order, (N, D); in a context each process looks
+        at its part of them."""
         x = self._reduce(crops)
         x = (x - self.mean) / self.std * real.valid[..., None, None]  # padding is zero, as outside the clip's ends
         clip, time = real.clip, real.time
+        if context:
+            with context.own_dropout(x.device):
+                own = self._features(x, context.own(clip, 0), context.own(time, 0))
+            return context.gathered(own, 0, len(clip))
+        return self._features(x, clip, time)
+
+    def _features(self, x: Tensor, clip: Tensor, time: Tensor) -> Tensor:
+        """Of some frames, (N, D)."""
         count = len(clip)
         if self.training and x.is_cuda and count:  # some frames twice
             again = torch.arange(-(-count // FRAMES_AT_ONCE) * FRAMES_AT_ONCE, device=x.device) % count

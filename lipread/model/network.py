@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lipread.config import NetworkConfig
 from lipread.model.audio_frontend import AudioFrontend
 from lipread.model.classifier import ClassHead
+from lipread.model.context import Context
 from lipread.model.ctc import CtcHead
 from lipread.model.encoder import BertEncoder
 from lipread.model.frontend import PixelFrontend
@@ -30,7 +31,12 @@ class LipNetwork(nn.Module):
 
     A network whose `streams` have no sound has no audio front-end: its state dict is that of lips alone. One with
     `classes` also tells from the pooled [CLS] which of them a clip is.
+
+    Attributes:
+        context: processes that train on the same clips, and share the frames of each; None: this one has them all.
     """
+
+    context: Context | None = None
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -104,7 +110,7 @@ class LipNetwork(nn.Module):
         positions = self._positions(len(x), frames, x.device)
         with_cls = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
         segments = segments_of(streams, lengths)[:, None].expand_as(positions)
-        states: list[Tensor] = self.encoder(x, with_cls, segments, positions)
+        states: list[Tensor] = self.encoder(x, with_cls, segments, positions, context=self._shared)
         return states
 
     def class_scores(self, states: list[Tensor]) -> Tensor:
@@ -145,8 +151,13 @@ class LipNetwork(nn.Module):
 
     def pixel_features(self, crops: Tensor, real: Frames) -> Tensor:
         """Crops (B, T, H, W) -> features of the real frames in order, (N, D)."""
-        features: Tensor = self.centre(self.frontend(crops, real), real)
+        features: Tensor = self.centre(self.frontend(crops, real, self._shared), real)
         return features
+
+    @property
+    def _shared(self) -> Context | None:
+        """With whom frames are shared: in training only, as one process alone chooses checkpoints."""
+        return self.context if self.training else None
 
     def _frames(self, crops: Tensor | None, points: Tensor | None, sound: Tensor | None) -> int:
         """Frames T of the streams, checked against one another and the configuration."""

@@ -4,19 +4,50 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from lipread.errors import ConfigError
+from lipread.model.context import Context
 
 
-def join(device: torch.device) -> tuple[int, int, torch.device]:
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among all of a training.
+
+    Attributes:
+        rank, world_size: its number, and how many there are.
+        device: its own.
+        context: those that have the same clips and share their frames; None: it has clips of its own.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    context: Context | None = None
+
+    @property
+    def data_rank(self) -> int:
+        """The number of its share of every batch; a context has one share together."""
+        return self.rank // (self.context.size if self.context else 1)
+
+    @property
+    def data_size(self) -> int:
+        """How many shares there are."""
+        return self.world_size // (self.context.size if self.context else 1)
+
+
+def join(device: torch.device, context_processes: int = 1) -> Place:
     """Meet the other processes of torchrun, gloo on processors, NCCL on GPUs, of which each process has its own.
 
-    Returns: rank, world size, and this process's device.
-    Raises: ConfigError: several processes cannot train on such a device, or there are too few GPUs.
+    Args:
+        device: as it was chosen.
+        context_processes: so many neighbours share the frames of the same clips.
+    Raises: ConfigError: several processes cannot train on such a device, there are too few GPUs, or the processes
+        cannot be divided so.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size > 1 and not dist.is_initialized():
@@ -25,7 +56,19 @@ def join(device: torch.device) -> tuple[int, int, torch.device]:
         elif device.type != "cpu":
             raise ConfigError(f"several processes cannot train on device {str(device)!r}; add --device cpu")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return (dist.get_rank(), dist.get_world_size(), device) if dist.is_initialized() else (0, 1, device)
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if world_size % context_processes:
+        raise ConfigError(
+            f"context_processes={context_processes} cannot share {world_size} process{'es' * (world_size > 1)}; start "
+            f"{context_processes}, or a multiple of that: torchrun --nproc-per-node {context_processes} train.py .."
+        )
+    return Place(rank, world_size, device, _context(rank, world_size, context_processes))
+
+
+def _context(rank: int, world_size: int, size: int) -> Context | None:
+    """The neighbours of a process; each must call it."""
+    groups = [dist.new_group(range(first, first + size)) for first in range(0, world_size, size)] if size > 1 else []
+    return Context(groups[rank // size], rank % size, size) if groups else None
 
 
 def _own_gpu(device: torch.device) -> torch.device:

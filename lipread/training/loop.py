@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
+from lipread.devices import most_memory_used
 from lipread.errors import ConfigError, TrainingError
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import Frames, valid_frames
@@ -49,7 +50,7 @@ def dry_run(config: TrainConfig) -> str:
     config, state = ready.config, ready.state
     began_s = time.monotonic()
     for numbered in itertools.islice(in_steps(ready.batches, 0, config.workers), DRY_STEPS + 1):
-        seed_step(config.draw_seed, state.step, ready.rank)
+        seed_step(config.draw_seed, state.step, ready.place.data_rank)
         loss = training_step(state, numbered, config, ready.device)
         state.step += 1
         if state.step == 1 < config.steps:  # the first one warms up
@@ -64,8 +65,9 @@ def dry_run(config: TrainConfig) -> str:
         "choosing: " + (", ".join(chosen_on) or "nothing"),
         f"network: {sum(p.numel() for p in state.network.parameters()):,} parameters, "
         + (f"{len(state.classes)} classes" if state.classes else f"{ready.alphabet.size} symbols"),
-        f"{config.steps} steps of {step_s:.1f} s on {ready.device}, {ready.world_size} process(es): about "
+        f"{config.steps} steps of {step_s:.1f} s on {ready.device}, {ready.place.world_size} process(es): about "
         f"{config.steps * step_s / 3600:.1f} hours; loss {loss:.2f} after {state.step} steps",
+        f"a process needs {most_memory_used(ready.device) / 1e9:.1f} GB of memory, or more where longer clips come",
     ])
 
 
@@ -81,7 +83,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     Raises: ConfigError, DataError, CheckpointError, OutputError, TrainingError.
     """
     ready = make_ready(config)
-    config, state, batches, device, rank = ready.config, ready.state, ready.batches, ready.device, ready.rank
+    config, state, batches, device, place = ready.config, ready.state, ready.batches, ready.device, ready.place
     latest, best = config.out / "latest.pt", config.out / "best.safetensors"
     if latest.exists():
         load_state(state, latest, device)
@@ -89,7 +91,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         raise ConfigError(
             f"steps={config.steps}: {config.out} has done {state.step} already; give more, or choose another --out"
         )
-    report = Report(config, active=rank == 0, show=show, first=state.step)
+    report = Report(config, active=place.rank == 0, show=show, first=state.step)
     first = state.step * config.accumulate
     if ready.left_out:
         longest = state.network.max_frames
@@ -98,12 +100,12 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         report.note(f"{config.out}: goes on after step {state.step} of {config.steps}")
     try:
         for numbered in report.steps(in_steps(batches, first, config.workers), state.step):
-            seed_step(config.draw_seed, state.step, rank)
+            seed_step(config.draw_seed, state.step, place.data_rank)
             loss = training_step(state, numbered, config, device)
             state.step += 1
-            report.step(state.step, loss, clips=sum(len(b.names) for b in numbered) * ready.world_size)
+            report.step(state.step, loss, clips=sum(len(b.names) for b in numbered) * place.data_size)
             last = state.step == config.steps
-            if rank == 0 and (state.step % config.evaluate_every == 0 or last):
+            if place.rank == 0 and (state.step % config.evaluate_every == 0 or last):
                 figures = choose(state, ready.choosing, ready.alphabet, device, config)
                 report.evaluation(state.step, figures)
                 score = mean_error(figures)
@@ -114,7 +116,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
                     if state.classes:
                         record["classes"] = list(state.classes)
                     save_checkpoint(best, state.network, ready.alphabet, record, weights=state.average.state)
-            if rank == 0 and (state.step % config.save_every == 0 or last):
+            if place.rank == 0 and (state.step % config.save_every == 0 or last):
                 save_state(state, latest)
     finally:
         report.close()

@@ -27,7 +27,7 @@ from lipread.training.word_clips import cuts_of_all, fits, with_classes
 # Settings that may be others when a run goes on. The lists of clips, which are compared, follow from some of them.
 MAY_CHANGE = {
     "data", "out", "preset", "steps", "accumulate", "precision", "evaluate_every", "save_every", "workers",
-    "threads", "device",
+    "threads", "device", "context_processes",
 }  # fmt: skip
 
 
@@ -41,10 +41,13 @@ class Ready:
     training: list[Clip]
     choosing: dict[str, list[Clip]]
     alphabet: Alphabet
-    device: torch.device
-    rank: int
-    world_size: int
+    place: distributed.Place
     left_out: int
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+        return self.place.device
 
     @cached_property
     def batches(self) -> TrainingBatches:
@@ -52,13 +55,13 @@ class Ready:
         return TrainingBatches(
             self.training, self.config, self.alphabet, self.vocabulary,
             crop_side_px=self.state.network.config.frontend.crop_side_px, classes=self.state.classes,
-            rank=self.rank, world_size=self.world_size,
+            rank=self.place.data_rank, world_size=self.place.data_size,
         )
 
 
 def make_ready(config: TrainConfig) -> Ready:
     """Load the clips, choose the alphabet, make the network; nothing is written. Raises: as `train`."""
-    rank, world_size, device = distributed.join(choose_device(config.device))
+    place = distributed.join(choose_device(config.device), config.context_processes)
     if config.threads:
         torch.set_num_threads(config.threads)
     network = config.network_config
@@ -88,12 +91,13 @@ def make_ready(config: TrainConfig) -> Ready:
         "network": network.model_copy(update=sizes),
         "frontend_steps": config.frontend_steps if pixels else 0,  # of a front-end that has nothing to look at
     })
-    state = prepare_state(config, alphabet, vocabulary, device, classes=classes)
+    state = prepare_state(config, alphabet, vocabulary, place.device, classes=classes)
+    state.network.context = place.context
     if state.hidden_frames:
         state.hidden_frames.centres.copy_(clusters_of(training, config.clusters, config.seed))
     state.settings = kept_settings(config, training, choosing)
     return Ready(
-        config, state, vocabulary, training, choosing, alphabet, device, rank, world_size, len(clips) - len(fitting)
+        config, state, vocabulary, training, choosing, alphabet, place, len(clips) - len(fitting)
     )
 
 
