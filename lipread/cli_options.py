@@ -34,14 +34,17 @@ ModalityOption = Annotated[
     ),
 ]
 ALL_CORES = os.cpu_count() or 1
+MOST_PASSES = 1000
 Processes = Annotated[int, typer.Option(min=1, help="How many clips to work on side by side.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write files and errors only.")]
 
 
 class ReadConfig(SearchConfig):
-    """How the videos of a command are read: how the text is searched, and how many faces are looked for."""
+    """How the videos of a command are read: how the text is searched, how many faces are looked for, and how often all
+    is read with dropout."""
 
     max_faces: int = Field(MAX_FACES, ge=1)
+    dropout_passes: int = Field(0, ge=0, le=MOST_PASSES)
 
 
 SEARCH_OPTIONS: dict[str, Any] = {  # fields of ReadConfig; what is not given keeps its default there
@@ -69,6 +72,13 @@ SEARCH_OPTIONS: dict[str, Any] = {  # fields of ReadConfig; what is not given ke
     "nbest": Annotated[int | None, typer.Option(help="Candidates that beam or grammar keep. (default: 10)")],
     "max_faces": Annotated[
         int | None, typer.Option(min=1, help=f"Faces that are followed at once, at most. (default: {MAX_FACES})")
+    ],
+    "dropout_passes": Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=MOST_PASSES,
+            help="Read so many times more, with dropout, for a second confidence of each word. (default: 0)",
+        ),
     ],
 }
 

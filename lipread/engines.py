@@ -120,11 +120,12 @@ class Preparation:
 
 @contextlib.contextmanager
 def shared(preparation: Preparation, workers: int) -> Iterator[Preparation]:
-    """The same for workers that share their networks, where these run on a GPU; on processor cores each has its own.
+    """The same for workers that share their networks, where these run on a GPU; on processor cores each has its own, as
+    it has where dropout goes on in reading.
 
     Raises: what loading the model raises.
     """
-    if workers < 2 or not may_be_accelerated(preparation.device):
+    if workers < 2 or preparation.search.get("dropout_passes") or not may_be_accelerated(preparation.device):
         yield preparation
         return
     with missing_libraries_named():

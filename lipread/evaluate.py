@@ -18,7 +18,17 @@ import numpy as np
 from lipread.batch import VIDEO_SUFFIXES
 from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.files import opened_table
-from lipread.metrics import Calibration, Confusion, Score, calibration, confusions, right_words, score, score_groups
+from lipread.metrics import (
+    Calibration,
+    Confusion,
+    Score,
+    calibration,
+    confusions,
+    right_words,
+    score,
+    score_groups,
+    told_apart,
+)
 from lipread.values import LIP_POINTS, MouthTrack, Transcript
 
 if TYPE_CHECKING:
@@ -68,6 +78,7 @@ class ClipResult:
     duration_s: float
     problem: str | None = None
     words: tuple[tuple[float, bool], ...] = ()  # confidence of each word that was read, and whether it is right
+    doubted_words: tuple[tuple[float, bool], ...] = ()  # the same with confidences under dropout, if there are any
     failed: bool = False
 
 
@@ -87,6 +98,14 @@ class Evaluation:
     calibration: Calibration | None = None  # None where no word was read
 
     @property
+    def told_apart(self) -> dict[str, float]:
+        """By the names of the words' numbers, how well each tells right words from wrong ones, where it can be said."""
+        words = {"confidence": [word for each in self.clips for word in each.words]}
+        words["confidence under dropout"] = [word for each in self.clips for word in each.doubted_words]
+        shares = {name: told_apart(some) for name, some in words.items()}
+        return {name: share for name, share in shares.items() if share is not None}
+
+    @property
     def real_time_factor(self) -> float:
         """Seconds of work per second of video."""
         return sum(self.stage_s.values()) / max(1e-9, self.duration_s)
@@ -104,6 +123,7 @@ class Evaluation:
             "duration_s": self.duration_s,
             "real_time_factor": {"all": self.real_time_factor, **factors},
             "calibration": None if self.calibration is None else asdict(self.calibration),
+            "told_apart": self.told_apart,
             "clips": [asdict(each) for each in self.clips],
         }
 
@@ -151,6 +171,7 @@ def evaluate(
             duration_s=transcript.duration_s if transcript else 0.0,
             problem=problem,
             words=judged_words(transcript, reference) if transcript else (),
+            doubted_words=doubted_words(transcript, reference) if transcript else (),
             failed=transcript is None,
         )
         results.append(result)
@@ -166,6 +187,14 @@ def judged_words(transcript: Transcript, reference: str) -> tuple[tuple[float, b
     """The confidence of each word that was read, and whether it is right."""
     right = right_words(reference, " ".join(word.text for word in transcript.words))
     return tuple((word.confidence, good) for word, good in zip(transcript.words, right, strict=True))
+
+
+def doubted_words(transcript: Transcript, reference: str) -> tuple[tuple[float, bool], ...]:
+    """The same with the confidence under dropout of each word that has one."""
+    judged = zip(transcript.words, judged_words(transcript, reference), strict=True)
+    return tuple(
+        (word.dropout_confidence, good) for word, (_, good) in judged if word.dropout_confidence is not None
+    )
 
 
 def summarise(
@@ -302,7 +331,9 @@ def _adapted_reader(reader: LipReader, clips: Sequence[EvalClip], steps: int) ->
     if not pieces:
         return reader
     checkpoint = adapted(reader.checkpoint, pieces, steps=steps)
-    return LipReader(checkpoint, search=reader.search, max_faces=reader.max_faces)
+    return LipReader(
+        checkpoint, search=reader.search, max_faces=reader.max_faces, dropout_passes=reader.dropout_passes
+    )
 
 
 def _read(reader: LipReader, clip: EvalClip, modality: Modality) -> Transcript:

@@ -86,6 +86,16 @@ def calibration(words: Sequence[tuple[float, bool]]) -> Calibration | None:
     return Calibration(float(error), len(words), tuple(bins))
 
 
+def told_apart(words: Sequence[tuple[float, bool]]) -> float | None:
+    """How well a number tells right words from wrong ones: the share of pairs of a right and a wrong word in which the
+    right one has the higher, ties half (the area under the ROC curve); None where there are not both."""
+    right, wrong = (np.array([each for each, good in words if good == wanted]) for wanted in (True, False))
+    if not len(right) or not len(wrong):
+        return None
+    higher = (right[:, None] > wrong).mean() + (right[:, None] == wrong).mean() / 2
+    return float(higher)
+
+
 def right_words(reference: str, hypothesis: str) -> list[bool]:
     """For each word of the hypothesis, whether it is right (in the alignment with the fewest errors)."""
     said, read = reference.split(), hypothesis.split()

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 from lipread.decoding.align import LINE_CHARACTERS
 from lipread.errors import ConfigError
-from lipread.files import PathLike, inside, write_text
-from lipread.values import Hypothesis, Segment, Transcript, Utterance
+from lipread.files import PathLike, inside, require_apart, write_text
+from lipread.values import Hypothesis, Segment, Transcript, Utterance, Word
 
 
 class TranscriptWriter(ABC):
@@ -104,7 +104,7 @@ class JsonWriter(TranscriptWriter):
     suffix = "json"
 
     def render(self, transcript: Transcript) -> str:
-        return json.dumps(as_json(transcript), ensure_ascii=False, indent=2) + "\n"
+        return json.dumps(as_json(transcript), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 class ChangesWriter(TranscriptWriter):
@@ -146,14 +146,25 @@ def write_outputs(
         name: file name without suffix; may have sub-folders, but never leads out of the folder.
         formats: keys of `WRITERS`.
     Returns: the paths that were written.
-    Raises: OutputError: a file cannot be written, or the name leads out of the folder.
+    Raises: OutputError: a file cannot be written, would replace the video, or the name leads out of the folder.
     """
-    paths = []
-    for form in formats:
-        path = inside(folder, f"{name}.{WRITERS[form].suffix}")
+    paths = output_paths(transcript.source, folder, name, formats)
+    for form, path in zip(formats, paths, strict=True):
         WRITERS[form].write(transcript, path)
-        paths.append(path)
-    return tuple(paths)
+    return paths
+
+
+def output_paths(
+    video: PathLike, folder: PathLike, name: str, formats: Sequence[str] = USUAL_FORMATS
+) -> tuple[Path, ...]:
+    """What `write_outputs` would write of a video.
+
+    Raises: OutputError: one of these is the video, or the name leads out of the folder.
+    """
+    paths = tuple(inside(folder, f"{name}.{WRITERS[form].suffix}") for form in formats)
+    for path in paths:
+        require_apart(path, video)
+    return paths
 
 
 def as_json(transcript: Transcript) -> dict[str, Any]:
@@ -189,16 +200,20 @@ def _segment_json(number: int, segment: Segment) -> dict[str, Any]:
         "modality": segment.modality,
         "why": segment.why,
         "confidence": round(segment.confidence, 4),
-        "words": [
-            {
-                "word": word.text,
-                "start": round(word.start_s, 3),
-                "end": round(word.end_s, 3),
-                "probability": round(word.confidence, 4),
-            }
-            for word in segment.words
-        ],
+        "words": [_word_json(word) for word in segment.words],
     }
+
+
+def _word_json(word: Word) -> dict[str, Any]:
+    plain = {
+        "word": word.text,
+        "start": round(word.start_s, 3),
+        "end": round(word.end_s, 3),
+        "probability": round(word.confidence, 4),
+    }
+    if word.dropout_confidence is not None:
+        plain["dropout_probability"] = round(word.dropout_confidence, 4)
+    return plain
 
 
 def _utterance_json(utterance: Utterance) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Shapes: B pieces, T frames at 25 Hz, V symbols.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,30 @@ from lipread.values import LIP_POINTS, Array, MouthTrack
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lipread.model.dropout import DropoutPasses
+    from lipread.model.fusion import Streams
     from lipread.model.network import LipNetwork
 
 AT_ONCE = {"cpu": 1}  # pieces that go through the network together, by device; elsewhere:
 AT_ONCE_ELSEWHERE = 8
 IMPOSSIBLE = -1e4  # log-probability that stands for log 0
+
+
+class Found(NamedTuple):
+    """What is read in some frames.
+
+    Attributes:
+        log_probs: natural-log probabilities, (T, V).
+        under_dropout: the same of the mean probability of several passes with dropout; None without passes.
+    """
+
+    log_probs: Array
+    under_dropout: Array | None = None
+
+    def within(self, piece: Piece) -> Found:
+        """Of the frames of a piece's track those that count, with certain blanks where nothing can be said."""
+        dropped = None if self.under_dropout is None else _within(self.under_dropout, piece)
+        return Found(_within(self.log_probs, piece), dropped)
 
 
 class PieceReader:
@@ -30,52 +49,73 @@ class PieceReader:
         network: in eval mode.
         symbols: V.
         listener: reads what has sound; None: the same.
+        passes: so many with dropout beside, for `Found.under_dropout`; 0: none.
     Attributes:
         at_once: how many pieces go through the network together.
     """
 
-    def __init__(self, network: LipNetwork, symbols: int, listener: LipNetwork | None = None) -> None:
+    def __init__(
+        self, network: LipNetwork, symbols: int, listener: LipNetwork | None = None, *, passes: int = 0
+    ) -> None:
         self._network, self._symbols, self._listener = network, symbols, listener or network
+        self._dropping: dict[LipNetwork, DropoutPasses] = {}
+        if passes:
+            from lipread.model.dropout import DropoutPasses
+
+            self._dropping = {each: DropoutPasses(each, passes) for each in {self._network, self._listener}}
         self._device = network.device
         self.at_once = AT_ONCE.get(self._device.type, AT_ONCE_ELSEWHERE)
 
-    def log_probs(self, pieces: list[Piece]) -> list[Array]:
-        """Log-probabilities (T, V) of the frames of each piece that count, with blanks where nothing can be said."""
-        found = [blanks(len(piece.moving), self._symbols) for piece in pieces]
+    def seen(self, pieces: list[Piece]) -> list[Found]:
+        """What the lips say in the frames of each piece that count, with blanks where nothing can be said."""
+        found = [self._nothing(piece) for piece in pieces]
         read = [number for number, piece in enumerate(pieces) if piece.moving.any()]
         if read:
             for number, values in zip(read, self._of_tracks([pieces[number].track for number in read]), strict=True):
-                piece = pieces[number]
-                found[number][piece.moving] = values[piece.start : piece.end][piece.moving]
+                found[number] = values.within(pieces[number])
         return found
 
-    def heard(self, piece: Piece, ears: Ears) -> tuple[Array, Choice]:
-        """As `log_probs`, of one piece and its sound, and what was made use of."""
+    def heard(self, piece: Piece, ears: Ears) -> tuple[Found, Choice]:
+        """As `seen`, of one piece and its sound, and what was made use of."""
         import torch
 
-        found, frames = blanks(len(piece.moving), self._symbols), len(piece.track.present)
+        frames = len(piece.track.present)
         if not piece.moving.any():
-            return found, Choice("video", "")
+            return self._nothing(piece), Choice("video", "")
         with torch.inference_mode():
             crops, points, lengths = self._tensors([piece.track])
             lips = {} if ears.modality == "audio" else self._listener.front_ends(crops, points, lengths)
             streams, choice = ears.streams(lips, piece.first - piece.start, frames)
             if "sound" not in streams and self._listener is not self._network:
-                values = self._of_tracks([piece.track])[0]
+                found = self._of_tracks([piece.track])[0]
             else:
-                states = self._listener.encode_streams(streams, lengths, frames)
-                values = self._listener.ctc(states[-1][:, 1:])[0].float().cpu().numpy()
-        found[piece.moving] = values[piece.start : piece.end][piece.moving]
-        return found, choice
+                found = self._of_streams(self._listener, streams, lengths, frames)[0]
+        return found.within(piece), choice
 
-    def _of_tracks(self, tracks: list[MouthTrack]) -> list[Array]:
-        """Log-probabilities of every frame of some short tracks, float32, each (T, V)."""
+    def _nothing(self, piece: Piece) -> Found:
+        nothing = blanks(len(piece.moving), self._symbols)
+        return Found(nothing, nothing if self._dropping else None)
+
+    def _of_tracks(self, tracks: list[MouthTrack]) -> list[Found]:
+        """What is read in every frame of some short tracks."""
         import torch
 
         crops, points, lengths = self._tensors(tracks)
         with torch.inference_mode():
+            if self._dropping:
+                streams = self._network.front_ends(crops, points, lengths)
+                return self._of_streams(self._network, streams, lengths, crops.shape[1])
             out, _ = self._network(crops, points, lengths)
-        return [values[:count] for values, count in zip(out.float().cpu().numpy(), lengths.tolist(), strict=True)]
+        return [Found(values) for values in _unpadded(out, lengths)]
+
+    def _of_streams(self, network: LipNetwork, streams: Streams, lengths: Tensor, frames: int) -> list[Found]:
+        """The same of what the front-ends gave."""
+        states = network.encode_streams(streams, lengths, frames)
+        found = _unpadded(network.ctc(states[-1][:, 1:]), lengths)
+        if not self._dropping:
+            return [Found(values) for values in found]
+        dropped = _unpadded(self._dropping[network].log_probs(streams, lengths, frames), lengths)
+        return [Found(*both) for both in zip(found, dropped, strict=True)]
 
     def _tensors(self, tracks: list[MouthTrack]) -> tuple[Tensor, Tensor, Tensor]:
         """Crops (B, T, 88, 88), points (B, T, 9, 2) and lengths (B,) of some short tracks."""
@@ -90,6 +130,17 @@ class PieceReader:
             crops[row, : counts[row]], points[row, : counts[row]] = centre_crop(track.crops, side_px), track.points
         tensors = torch.from_numpy(crops), torch.from_numpy(points), torch.tensor(counts)
         return tensors[0].to(self._device), tensors[1].to(self._device), tensors[2].to(self._device)
+
+
+def _unpadded(log_probs: Tensor, lengths: Tensor) -> list[Array]:
+    """(B, T, V) -> float32, each of its own length."""
+    return [values[:count] for values, count in zip(log_probs.float().cpu().numpy(), lengths.tolist(), strict=True)]
+
+
+def _within(log_probs: Array, piece: Piece) -> Array:
+    found = blanks(len(piece.moving), log_probs.shape[1])
+    found[piece.moving] = log_probs[piece.start : piece.end][piece.moving]
+    return found
 
 
 def blanks(frames: int, symbols: int) -> Array:

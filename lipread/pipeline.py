@@ -58,12 +58,16 @@ class LipReader:
         checkpoint: a network with its alphabet, as `load_with_partner` gives it; changed later, it is not seen here.
         search: finds the text in the log-probabilities; greedy without one.
         max_faces: how many faces to look for in each picture.
+        dropout_passes: so many more readings with dropout give each word its `dropout_confidence`; 0: none.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = MAX_FACES) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = MAX_FACES,
+        dropout_passes: int = 0,
+    ) -> None:
         self.checkpoint, self.alphabet = checkpoint, checkpoint.alphabet
         self.search = search or Search(checkpoint.alphabet)
-        self.max_faces = max_faces
+        self.max_faces, self.dropout_passes = max_faces, dropout_passes
         self.ask(reading_networks(checkpoint))
 
     def ask(self, networks: tuple[LipNetwork, LipNetwork], *, device: str | None = None) -> None:
@@ -75,7 +79,7 @@ class LipReader:
         """
         self.network, self.listener = networks
         self.device = device or str(self.network.device)
-        self._pieces = PieceReader(self.network, self.alphabet.size, self.listener)
+        self._pieces = PieceReader(self.network, self.alphabet.size, self.listener, passes=self.dropout_passes)
 
     def transcribe(
         self,
@@ -268,8 +272,8 @@ class LipReader:
         with (clock or Clock()).stage("network"):
             for piece in [*cut, *pieces.end()]:
                 end = piece.first + len(piece.moving)
-                read = self._pieces.heard(piece, ears)[0] if ears else self._pieces.log_probs([piece])[0]
-                found[piece.first : end] = read
+                read = self._pieces.heard(piece, ears)[0] if ears else self._pieces.seen([piece])[0]
+                found[piece.first : end] = read.log_probs
                 if progress:
                     progress("network", end / len(found))
         return found
@@ -314,7 +318,8 @@ def reading_networks(checkpoint: Checkpoint) -> tuple[LipNetwork, LipNetwork]:
 
 
 def load_model(
-    name_or_path: PathLike = DEFAULT_MODEL, device: str = "auto", *, max_faces: int = MAX_FACES, **search: Any
+    name_or_path: PathLike = DEFAULT_MODEL, device: str = "auto", *, max_faces: int = MAX_FACES,
+    dropout_passes: int = 0, **search: Any,
 ) -> LipReader:
     """Load a checkpoint once, to read many videos with it.
 
@@ -322,6 +327,7 @@ def load_model(
         name_or_path: a bundled name or the path of a .safetensors file.
         device: "auto" (CUDA, else MPS, else CPU) or a torch device such as "cpu" or "cuda:1".
         max_faces: how many faces to look for in each picture.
+        dropout_passes: as `LipReader`.
         search: how the text is found, the fields of `SearchConfig`: decoder="beam", lm="grid-ngram", nbest=5, ...
     Raises: ConfigError: the name is unknown, the device is not there, or an option makes no sense.
         CheckpointError: not a lipread checkpoint. DataError: a grammar, lexicon or language model cannot be read.
@@ -332,7 +338,8 @@ def load_model(
 
     config = make_config(SearchConfig, search, origin="search options")
     checkpoint = load_with_partner(checkpoint_path(name_or_path), choose_device(device))
-    return LipReader(checkpoint, search=make_search(config, checkpoint.alphabet), max_faces=max_faces)
+    search_in = make_search(config, checkpoint.alphabet)
+    return LipReader(checkpoint, search=search_in, max_faces=max_faces, dropout_passes=dropout_passes)
 
 
 def checkpoint_path(name_or_path: PathLike) -> Path:

@@ -16,10 +16,10 @@ from lipread.decoding.align import align_words, segment_words
 from lipread.decoding.search import Heard, Listener, Search
 from lipread.errors import DataError
 from lipread.hearing import Choice, Ears
-from lipread.piece_reader import PieceReader
+from lipread.piece_reader import Found, PieceReader, blanks
 from lipread.pieces import Piece, Pieces
 from lipread.turns import Look
-from lipread.values import FRAME_RATE_HZ, Array, Segment, Utterance
+from lipread.values import FRAME_RATE_HZ, Array, Segment, Utterance, Word
 
 if TYPE_CHECKING:
     from lipread.watch import Clock
@@ -59,6 +59,7 @@ class Reading:
         self._waiting: list[Piece] = []
         self._listener: Listener | None = None
         self._next = 0  # the frame that the listener expects
+        self._under_dropout: list[tuple[int, Array]] = []  # what pieces from which frame on say under dropout
 
     def push(self, look: Look) -> Iterator[Segment]:
         """Take the next look -> the segments that are over."""
@@ -75,22 +76,24 @@ class Reading:
     def _read(self) -> Iterator[Segment]:
         pieces, self._waiting = self._waiting, []
         with self.clock.stage("network"):
-            found = self._reader.log_probs(pieces) if self.ears is None else list(map(self._heard, pieces))
-        for piece, log_probs in zip(pieces, found, strict=True):
+            found = self._reader.seen(pieces) if self.ears is None else list(map(self._heard, pieces))
+        for piece, (log_probs, under_dropout) in zip(pieces, found, strict=True):
             if self._listener is None or piece.first != self._next:  # the person was away
                 yield from self._stop()
                 start_s = self._start_s + piece.first / FRAME_RATE_HZ
                 self._listener = Listener(self._search, start_s=start_s)
             self._next = piece.first + len(log_probs)
+            if under_dropout is not None:
+                self._under_dropout.append((piece.first, under_dropout))
             with self.clock.stage("decoding"):
                 new = self._said(self._listener.push(log_probs))
             yield from new
 
-    def _heard(self, piece: Piece) -> Array:
+    def _heard(self, piece: Piece) -> Found:
         assert self.ears is not None
-        log_probs, choice = self._reader.heard(piece, self.ears)
+        found, choice = self._reader.heard(piece, self.ears)
         self._choices = [*self._choices[-CHOICES_KEPT:], (piece.first, choice)]
-        return log_probs
+        return found
 
     def _stop(self) -> Iterator[Segment]:
         listener, self._listener = self._listener, None
@@ -107,6 +110,8 @@ class Reading:
             temperature = self._temperature[self._choice_at(start_s).modality != "video"]
             try:
                 words = align_words(log_probs, text, self._search.alphabet, start_s=start_s, temperature=temperature)
+                if self._under_dropout:
+                    words = self._doubted(words, text, start_s, len(log_probs))
             except DataError:  # whole-word symbols ran together into a text longer than any speech
                 self.problem = f"what was read, {len(text)} letters, is too much for {len(log_probs)} frames"
                 continue
@@ -114,6 +119,21 @@ class Reading:
             self.utterances.append(replace(each.utterance, speaker=self._speaker))
         self.segments += new
         return new
+
+    def _doubted(self, words: tuple[Word, ...], text: str, start_s: float, frames: int) -> tuple[Word, ...]:
+        """The words of an utterance with their confidence under dropout; no later one begins before it."""
+        first = round((start_s - self._start_s) * FRAME_RATE_HZ)
+        self._under_dropout = [each for each in self._under_dropout if each[0] + len(each[1]) > first]
+        doubted = blanks(frames, self._search.alphabet.size)
+        for begins, log_probs in self._under_dropout:
+            shared = slice(max(0, first - begins), max(0, first + frames - begins))
+            place = max(0, begins - first)
+            part = log_probs[shared]
+            doubted[place : place + len(part)] = part
+        again = align_words(doubted, text, self._search.alphabet)
+        return tuple(
+            replace(word, dropout_confidence=each.confidence) for word, each in zip(words, again, strict=True)
+        )
 
     def _explained(self, segment: Segment) -> Segment:
         """With what the piece was read from in which it begins."""

@@ -219,11 +219,13 @@ def read_from(transcript: Transcript) -> list[tuple[float, float, tuple[str, str
 
 def word_table(transcript: Transcript) -> Table:
     """Words with start, end and confidence."""
-    table = Table("word", "start s", "end s", "confidence")
+    doubted = any(word.dropout_confidence is not None for word in transcript.words)
+    table = Table("word", "start s", "end s", "confidence", *(["under dropout"] if doubted else []))
     for column in table.columns[1:]:
         column.justify = "right"
     for word in transcript.words:
-        table.add_row(word.text, f"{word.start_s:.2f}", f"{word.end_s:.2f}", f"{word.confidence:.2f}")
+        figures = [word.start_s, word.end_s, word.confidence, *([word.dropout_confidence] if doubted else [])]
+        table.add_row(word.text, *("" if each is None else f"{each:.2f}" for each in figures))
     return table
 
 
@@ -311,6 +313,8 @@ def show_evaluation(result: Evaluation) -> None:
     if result.calibration:
         error, words = result.calibration.error, result.calibration.words
         out.print(f"expected calibration error of word confidences {error:.3f} ({words} words)")
+    for name, share in result.told_apart.items():
+        out.print(f"a right word has a higher {name} than a wrong one in {share:.1%} of all pairs")
     if result.duration_s:
         factors = ", ".join(f"{stage} {seconds / result.duration_s:.3f}" for stage, seconds in result.stage_s.items())
         out.print(f"real-time factor {result.real_time_factor:.3f} ({factors})")

@@ -94,12 +94,17 @@ class MouthTrack:
 
 @dataclass(frozen=True)
 class Word:
-    """One word with its time in seconds and its confidence in 0..1."""
+    """One word with its time in seconds and its confidence in 0..1.
+
+    Attributes:
+        dropout_confidence: what is left of it in the mean of several readings with dropout, 0..1; None without those.
+    """
 
     text: str
     start_s: float
     end_s: float
     confidence: float
+    dropout_confidence: float | None = None
 
 
 @dataclass(frozen=True)

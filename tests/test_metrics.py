@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lipread.errors import DataError
-from lipread.metrics import Confusion, calibration, confusions, right_words, score, score_groups
+from lipread.metrics import Confusion, calibration, confusions, right_words, score, score_groups, told_apart
 
 
 def distance(first: list[str], second: list[str]) -> int:
@@ -101,6 +101,13 @@ def test_calibration_by_hand() -> None:
     )
     assert found.error == pytest.approx((0.95 + 0.15 + 4 * abs(3.79 / 4 - 0.75)) / 6)
     assert calibration([]) is None
+
+
+def test_told_apart_by_hand() -> None:
+    # pairs of a right and a wrong word: .9 > .5, .9 > .2, .5 = .5 (half), .5 > .2, .1 < .5, .1 < .2
+    words = [(0.9, True), (0.5, True), (0.1, True), (0.5, False), (0.2, False)]
+    assert told_apart(words) == pytest.approx(3.5 / 6)
+    assert told_apart([(1.0, True)]) is told_apart([(1.0, False)]) is told_apart([]) is None
 
 
 @pytest.mark.parametrize(

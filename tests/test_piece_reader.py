@@ -30,15 +30,16 @@ def test_blanks_are_log_probabilities() -> None:
 def test_pieces_read_together_are_those_read_alone() -> None:
     reader = PieceReader(tiny_network(), TINY.alphabet_size)
     pieces = [piece(9, 2, 8, [0, 1, 2, 5]), piece(5, 0, 5, [], seed=1), piece(14, 0, 14, list(range(14)), seed=2)]
-    together = reader.log_probs(pieces)
-    for one, found in zip(pieces, together, strict=True):
+    together = reader.seen(pieces)
+    for one, (found, under_dropout) in zip(pieces, together, strict=True):
+        assert under_dropout is None
         assert found.shape == (len(one.moving), TINY.alphabet_size)
-        np.testing.assert_allclose(found, reader.log_probs([one])[0], atol=1e-4)
+        np.testing.assert_allclose(found, reader.seen([one])[0].log_probs, atol=1e-4)
 
 
 def test_frames_that_count_and_move_are_the_network_s_and_others_blank() -> None:
     network, one = tiny_network(), piece(9, 2, 8, [0, 1, 2, 5])
-    found = PieceReader(network, TINY.alphabet_size).log_probs([one])[0]
+    found = PieceReader(network, TINY.alphabet_size).seen([one])[0].log_probs
     crops, points = one.track.crops[None, :, 4:92, 4:92], one.track.points[None]
     direct, _ = network(torch.from_numpy(crops.copy()), torch.from_numpy(points), torch.tensor([9]))
     np.testing.assert_allclose(found[[0, 1, 2, 5]], direct[0, [2, 3, 4, 7]].detach().numpy(), atol=1e-5)
@@ -51,4 +52,19 @@ def test_nothing_is_asked_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) -
 
     reader = PieceReader(tiny_network(), TINY.alphabet_size)
     monkeypatch.setattr(LipNetwork, "forward", asked)
-    np.testing.assert_array_equal(reader.log_probs([piece(5, 0, 5, [])])[0], blanks(5, TINY.alphabet_size))
+    np.testing.assert_array_equal(reader.seen([piece(5, 0, 5, [])])[0].log_probs, blanks(5, TINY.alphabet_size))
+
+
+def test_passes_with_dropout_stand_beside() -> None:
+    network = tiny_network()
+    pieces = [piece(9, 2, 8, [0, 1, 2, 5]), piece(5, 0, 5, [], seed=1)]
+    plain = PieceReader(network, TINY.alphabet_size).seen(pieces)
+    doubting = PieceReader(network, TINY.alphabet_size, passes=3).seen(pieces)
+    for one, found, alone in zip(pieces, doubting, plain, strict=True):
+        np.testing.assert_allclose(found.log_probs, alone.log_probs, atol=1e-5)
+        assert found.under_dropout is not None
+        assert found.under_dropout.shape == alone.log_probs.shape
+        np.testing.assert_array_equal(found.under_dropout[~one.moving], alone.log_probs[~one.moving])
+        np.testing.assert_allclose(np.exp(found.under_dropout).sum(axis=1), 1.0, atol=1e-5)
+    first = doubting[0].under_dropout
+    assert first is not None and np.abs(np.exp(first) - np.exp(plain[0].log_probs)).max() > 0.01

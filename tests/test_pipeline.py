@@ -29,6 +29,7 @@ from lipread.hearing import SoundStream
 from lipread.metrics import score
 from lipread.model.network import LipNetwork
 from lipread.noise import make_noise
+from lipread.outputs import as_json
 from lipread.pipeline import LipReader, load_model, watch_mouth
 from lipread.reading import Reading
 from lipread.speaking import LASTING_FACES, LATEST_FACES, SeenFace
@@ -168,6 +169,31 @@ def test_a_real_clip_from_file_to_transcript(tiny: Path, grid_dir: Path) -> None
     assert all(0 <= word.start_s < word.end_s <= 3.0 for word in transcript.words)
     again = reader.transcribe(str(clip))
     assert (again.text, again.words) == (transcript.text, transcript.words)
+
+
+def test_words_have_a_second_confidence_where_dropout_goes_on(grid_dir: Path) -> None:
+    """Of lips, of lips and sound, and through pauses: the words are those without, each doubted where it is said."""
+    clip = sorted((grid_dir / "clips").glob("s1_*.mp4"))[0]
+    plain, doubting = (load_model("small", "cpu", dropout_passes=passes) for passes in (0, 5))
+    one = watch_mouth(clip).track
+    often = MouthTrack(*(np.concatenate([each] * 4) for each in (one.crops, one.points, one.present)))
+    transcripts = [doubting.transcribe(clip, modality="video"), doubting.transcribe(clip, modality="both")]
+    wanted = [plain.transcribe(clip, modality="video"), plain.transcribe(clip, modality="both")]
+    transcripts.append(doubting.read_track(often))
+    wanted.append(plain.read_track(often))
+    assert len(wanted[2].words) == 4 * len(wanted[0].words) > 0
+    assert len(wanted[2].utterances) == 4
+    for found, alone in zip(transcripts, wanted, strict=True):
+        assert [replace(word, dropout_confidence=None) for word in found.words] == list(alone.words)
+        doubted = [word.dropout_confidence for word in found.words]
+        assert all(each is not None and 0.05 < each <= 1 for each in doubted)
+        written = as_json(found)["segments"][0]["words"][0]
+        assert written["dropout_probability"] == pytest.approx(doubted[0], abs=1e-4)
+        assert "dropout_probability" not in as_json(alone)["segments"][0]["words"][0]
+    # a sure word stays sure in every one of the same four sentences: none is measured at another's place
+    figures = np.reshape([word.dropout_confidence for word in transcripts[2].words], (4, -1))
+    assert figures.mean() > 0.6
+    assert np.abs(figures - figures.mean(axis=0)).max() < 0.35
 
 
 def side_by_side(grid_dir: Path, out: Path, *, still: str) -> Path:
