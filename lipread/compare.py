@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lipread.config import SearchConfig
@@ -19,7 +18,7 @@ from lipread.evaluate import EvalClip, mouth_track
 from lipread.hearing import SoundStream
 from lipread.in_noise import sound_of
 from lipread.language_models import bundled_language_models, find_language_model, make_search
-from lipread.metrics import Score, score
+from lipread.metrics import Score, score, word_errors
 from lipread.values import Array, Utterance
 
 if TYPE_CHECKING:
@@ -108,7 +107,8 @@ def figures(readings: Sequence[Reading], search: Search, *, way: str = "", seed:
         found = search.utterances(each.log_probs)
         seconds.append(time.perf_counter() - start)
         texts.append(" ".join(utterance.text for utterance in found))
-        best.append(min(_joint_candidates(found), key=partial(_word_errors, each.reference)))
+        errors = {text: sum(word_errors(each.reference, text)) for text in _joint_candidates(found)}
+        best.append(min(errors, key=lambda text: errors[text]))
     references = [each.reference for each in readings]
     return WayFigures(
         way, score(references, texts, seed=seed), score(references, best, seed=seed).wer,
@@ -123,9 +123,3 @@ def _joint_candidates(utterances: Sequence[Utterance]) -> list[str]:
         longer = [(score + more.score, f"{text} {more.text}".strip()) for score, text in joint for more in each.nbest]
         joint = sorted(longer, key=lambda pair: -pair[0])[:ORACLE_CANDIDATES]
     return [text for _, text in joint]
-
-
-def _word_errors(reference: str, text: str) -> float:
-    import jiwer
-
-    return float(jiwer.wer(reference, text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -96,17 +97,22 @@ def told_apart(words: Sequence[tuple[float, bool]]) -> float | None:
     return float(higher)
 
 
+def aligned_words(reference: str, hypothesis: str) -> list[tuple[str, str]]:
+    """Each word that was said with what was read for it, in the alignment with the fewest errors; "" in place of what
+    was left out, or of what was not said."""
+    import jiwer
+
+    said, read = reference.split(), hypothesis.split()
+    pairs: list[tuple[str, str]] = []
+    for chunk in jiwer.process_words(" ".join(said), " ".join(read)).alignments[0]:
+        some = said[chunk.ref_start_idx : chunk.ref_end_idx], read[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        pairs += zip_longest(*some, fillvalue="")
+    return pairs
+
+
 def right_words(reference: str, hypothesis: str) -> list[bool]:
     """For each word of the hypothesis, whether it is right (in the alignment with the fewest errors)."""
-    said, read = reference.split(), hypothesis.split()
-    right = [False] * len(read)
-    if said and read:
-        import jiwer
-
-        for chunk in jiwer.process_words(" ".join(said), " ".join(read)).alignments[0]:
-            if chunk.type == "equal":
-                right[chunk.hyp_start_idx : chunk.hyp_end_idx] = [True] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
-    return right
+    return [said == read for said, read in aligned_words(reference, hypothesis) if read]
 
 
 def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0) -> Score:
@@ -119,16 +125,16 @@ def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0
     Raises: DataError: the two differ in number, or the references hold no word.
     """
     _check_pairs(references, hypotheses)
-    word_errors = np.zeros((len(references), 3), dtype=np.int64)  # substitutions, deletions, insertions
+    errors = np.zeros((len(references), 3), dtype=np.int64)  # substitutions, deletions, insertions
     character_errors = np.zeros(len(references), dtype=np.int64)
     words = np.array([len(text.split()) for text in references], dtype=np.int64)
     characters = np.array([len(_squeeze(text)) for text in references], dtype=np.int64)
     for index, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
-        word_errors[index] = _word_errors(reference, hypothesis)
+        errors[index] = word_errors(reference, hypothesis)
         character_errors[index] = _character_errors(reference, hypothesis)
     if not words.sum():
         raise DataError("the references hold no word, so there is no error rate; give at least one spoken clip")
-    totals = word_errors.sum(axis=1)
+    totals = errors.sum(axis=1)
     return Score(
         wer=float(totals.sum() / words.sum()),
         cer=float(character_errors.sum() / characters.sum()),
@@ -137,9 +143,9 @@ def score(references: Sequence[str], hypotheses: Sequence[str], *, seed: int = 0
         clips=len(references),
         words=int(words.sum()),
         characters=int(characters.sum()),
-        substitutions=int(word_errors[:, 0].sum()),
-        deletions=int(word_errors[:, 1].sum()),
-        insertions=int(word_errors[:, 2].sum()),
+        substitutions=int(errors[:, 0].sum()),
+        deletions=int(errors[:, 1].sum()),
+        insertions=int(errors[:, 2].sum()),
     )
 
 
@@ -165,36 +171,25 @@ def score_groups(
 
 def confusions(references: Sequence[str], hypotheses: Sequence[str], *, limit: int = 10) -> tuple[Confusion, ...]:
     """The most frequent word substitutions, most frequent first, ties in alphabetical order."""
-    import jiwer
-
     _check_pairs(references, hypotheses)
-    counts: Counter[tuple[str, str]] = Counter()
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        if not reference.split() or not hypothesis.split():
-            continue
-        said, read = reference.split(), hypothesis.split()
-        for chunk in jiwer.process_words(" ".join(said), " ".join(read)).alignments[0]:
-            if chunk.type == "substitute":
-                first = said[chunk.ref_start_idx : chunk.ref_end_idx]
-                second = read[chunk.hyp_start_idx : chunk.hyp_end_idx]
-                counts.update(zip(first, second, strict=True))
+    counts = Counter(
+        pair
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
+        for pair in aligned_words(reference, hypothesis)
+        if all(pair) and pair[0] != pair[1]
+    )
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Confusion(said, read, count) for (said, read), count in ordered[:limit])
 
 
-def _word_errors(reference: str, hypothesis: str) -> tuple[int, int, int]:
+def word_errors(reference: str, hypothesis: str) -> tuple[int, int, int]:
     """Substitutions, deletions, insertions of one clip."""
-    if not reference.split():  # jiwer has no answer for an empty reference
-        return 0, 0, len(hypothesis.split())
-    import jiwer
-
-    counted = jiwer.process_words(_squeeze(reference), _squeeze(hypothesis))
-    return counted.substitutions, counted.deletions, counted.insertions
+    wrong = [pair for pair in aligned_words(reference, hypothesis) if pair[0] != pair[1]]
+    deletions, insertions = sum(not read for _, read in wrong), sum(not said for said, _ in wrong)
+    return len(wrong) - deletions - insertions, deletions, insertions
 
 
 def _character_errors(reference: str, hypothesis: str) -> int:
-    if not reference.split():
-        return len(_squeeze(hypothesis))
     import jiwer
 
     counted = jiwer.process_characters(_squeeze(reference), _squeeze(hypothesis))

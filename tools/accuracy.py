@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jiwer
-
 from lipread.data.visemes import phones
 from lipread.errors import LipreadError
 from lipread.files import written_whole
-from lipread.metrics import Score, score, score_groups
+from lipread.metrics import Score, aligned_words, score, score_groups
 from lipread.plots import new_figure
 
 # Phones that look alike, after Jeffers & Barley 1971 (Speechreading), with the vowels by opening, spread and rounding.
@@ -114,17 +112,7 @@ def by_place(clips: Sequence[dict[str, Any]]) -> list[Score]:
 
 def aligned(said: str, read_as: str) -> list[tuple[str, str]]:
     """Each word that was said with what was read for it, "" where it was left out."""
-    words, hypothesis = said.split(), read_as.split()
-    found = [(word, "") for word in words]
-    if hypothesis:
-        for chunk in jiwer.process_words(" ".join(words), " ".join(hypothesis)).alignments[0]:
-            if chunk.type in ("equal", "substitute"):
-                for place, other in zip(
-                    range(chunk.ref_start_idx, chunk.ref_end_idx),
-                    hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx], strict=True,
-                ):
-                    found[place] = (words[place], other)
-    return found
+    return [pair for pair in aligned_words(said, read_as) if pair[0]]
 
 
 def viseme_pairs(clips: Sequence[dict[str, Any]]) -> Counter[tuple[str, str]]:
