@@ -36,7 +36,12 @@ def evaluate_command(
     device: Device = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
     adapt: Annotated[
-        int, typer.Option(min=0, help="Fit the model to so many clips of a speaker at once, then read these; 0: never.")
+        int,
+        typer.Option(
+            min=0,
+            help="Fit what reads the lips to so many clips of a speaker at once, then read these; 0: never. With "
+            "--modality video.",
+        ),
     ] = 0,
     adapt_steps: Annotated[int, typer.Option(min=0, help="As the steps of `lipread adapt`.")] = 0,
     modality: ModalityOption = "auto",
@@ -174,7 +179,10 @@ def adapt_command(
     model: Model = "small",
     device: Device = "auto",
 ) -> None:
-    """Fit a model to a new person or camera, from a few of their videos, without words."""
+    """Fit what reads the lips to a new person or camera, from a few of their videos, without words.
+
+    What a model has for sound stays as it is.
+    """
     from lipread.checkpoint import save_checkpoint
     from lipread.files import require_writable
     from lipread.inputs import collect, require_jobs
@@ -194,7 +202,8 @@ def adapt_command(
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, checkpoint.record, half=True)
     read = len(jobs) - len(problems)
     fitted = f"fitted to {counted(len(pieces), 'piece')} of {counted(read, 'video')}"
-    typer.echo(f"{output}: {fitted}; use it with --model {output}")
+    lips_alone = " --modality video" if reader.checkpoint.with_sound else ""  # where there is sound, another reads
+    typer.echo(f"{output}: {fitted}; use it with --model {output}{lips_alone}")
     if failures or problems:
         raise typer.Exit(1)
 

@@ -218,6 +218,8 @@ class TrainConfig(Config):
     word_frames: int = Field(29, ge=1)  # most frames of a word's clip, the word in their middle (LRW has 29)
     clusters: int = Field(100, ge=2, le=10_000)  # of lip shapes and motions, for the task `frames`
     hidden_share: float = Field(0.3, gt=0, lt=1)  # ... and the share of frames that are hidden
+    # ... and the weight of telling whether a clip's second half is its own; above 0, half of them have another's
+    next_clip_loss: float = Field(0.0, ge=0)
     out: Path = Path("runs/lipread")
     preset: Literal["tiny", "small", "base", "large"] = "small"
     network: NetworkConfig | None = None  # replaces the preset
@@ -300,12 +302,17 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _options_of_sentences(self) -> TrainConfig:
+    def _options_fit_the_task(self) -> TrainConfig:
         for name in ("consistency", "middle_ctc"):
             if self.task != "sentences" and (weight := getattr(self, name)):
                 raise ValueError(
                     f"{name}={weight} is for task='sentences', whose CTC it helps, not for {self.task!r}; leave it out"
                 )
+        if self.next_clip_loss and self.task != "frames":
+            raise ValueError(
+                f"next_clip_loss={self.next_clip_loss} is for task='frames', which reads no text, not for "
+                f"{self.task!r}; leave it out"
+            )
         if self.teachers and self.task != "sentences":
             raise ValueError(f"teachers read sentences, and cannot help with task={self.task!r}; leave them out")
         return self

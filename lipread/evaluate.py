@@ -148,8 +148,13 @@ def evaluate(
         adapt: fit the model to so many clips of one speaker, without their words, before these are read; 0: never.
         adapt_steps: as `training.adapt.adapted` takes them.
         finished: is told each result as it comes.
-    Raises: DataError: no clip, or a text outside the reader's alphabet.
+    Raises: DataError: no clip, or a text outside the reader's alphabet. ConfigError: what reads sound is not fitted.
     """
+    if adapt and modality != "video" and reader.checkpoint.with_sound:
+        raise ConfigError(
+            f"adapt={adapt} fits what reads the lips, and {reader.checkpoint.name!r} has another network for sound; "
+            "give modality video"
+        )
     results: list[ClipResult] = []
     stage_s: Counter[str] = Counter()
     references = [reader.alphabet.normalise(clip.text) for clip in clips]  # before the work starts

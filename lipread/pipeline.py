@@ -263,8 +263,12 @@ class LipReader:
         progress: Progress | None = None,
     ) -> Array:
         """Natural-log probabilities (T, V), of lips alone or of lips and sound; certain blanks where the lips are still
-        (and the sound with them) or there is no face. Raises: CheckpointError: as `require_text`."""
+        (and the sound with them) or there is no face.
+
+        Raises: ConfigError: there is sound, and the model does not hear. CheckpointError: as `require_text`.
+        """
         self.require_text()
+        self._check_modality("both" if sound else "video")
         ears = Ears(self.listener, sound, "both") if sound else None
         pieces = Pieces(ears.still if ears else None)
         found = blanks(len(track.present), self.alphabet.size)

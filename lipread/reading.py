@@ -64,7 +64,7 @@ class Reading:
     def push(self, look: Look) -> Iterator[Segment]:
         """Take the next look -> the segments that are over."""
         self._waiting += self._pieces.push(look)
-        if len(self._waiting) >= self._reader.at_once:
+        if len(self._waiting) >= (1 if self.ears else self._reader.at_once):  # with sound, each is read alone
             yield from self._read()
 
     def end(self) -> Iterator[Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import media
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import Checkpoint, load_checkpoint
 from lipread.data.heads import draw_clip
-from lipread.errors import DataError
+from lipread.errors import ConfigError, DataError
 from lipread.evaluate import EvalClip, evaluate, prepared_track
 from lipread.model.norm import BatchNorm
 from lipread.mouth import write_crops_mp4
@@ -207,5 +208,7 @@ def test_evaluation_fits_to_groups_of_a_speakers_clips(
     evaluate(LipReader(checkpoint), clips, adapt=2, adapt_steps=1)
     assert read == [("a1", 0), ("b1", 1), ("a2", 0), ("a3", 2)]
     assert [each.record["adapted"]["pieces"] for each in fitted] == [2, 1, 1]
+    with pytest.raises(ConfigError, match="adapt=2 fits what reads the lips, and .* give modality video"):
+        evaluate(LipReader(replace(checkpoint, with_sound=checkpoint)), clips, adapt=2)
     alone = adapted(checkpoint, pieces_of_track(prepared_track(tmp_path, "a3")), steps=1)
     assert not moved(alone, fitted[2])

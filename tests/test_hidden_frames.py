@@ -11,13 +11,22 @@ import torch
 from torch import Tensor
 
 from lipread.checkpoint import load_checkpoint
-from lipread.config import AugmentConfig, TrainConfig
+from lipread.config import AugmentConfig, TrainConfig, make_config
 from lipread.errors import ConfigError, DataError
 from lipread.model.geometry_frontend import geometry_features
 from lipread.model.masks import valid_frames
 from lipread.training import loop
 from lipread.training.clips import load_clips
-from lipread.training.hidden_frames import SPAN_FRAMES, UNKNOWN, clusters_of, hide, k_means, nearest, spans
+from lipread.training.hidden_frames import (
+    SPAN_FRAMES,
+    UNKNOWN,
+    clusters_of,
+    exchange_halves,
+    hide,
+    k_means,
+    nearest,
+    spans,
+)
 from lipread.training.loop import clip_losses, train, training_step
 from lipread.training.ready import make_ready
 from networks import TINY
@@ -97,6 +106,71 @@ def test_what_is_hidden_is_gone_and_its_clusters_are_asked_for(data: Path) -> No
     assert left.crops is not None
     assert left.crops[0, 5:12].unique().numel() == 1
     assert torch.equal(left.crops[0, 12:], batch.crops[0, 12:]) and torch.equal(left.crops[1:], batch.crops[1:])
+
+
+def test_half_of_the_clips_have_another_ones_second_half(data: Path) -> None:
+    """Against a loop over clips: first frames as they were, then those of one single other clip, to its end."""
+    network = TINY.model_copy(update={"streams": ("pixels", "points", "sound")})
+    made = make_ready(settings(data, network=network, batch_pixels=7, batch_points=4, drop_pixels=0.3, drop_points=0.3))
+    batch = made.batches[0].shown(88)
+    torch.manual_seed(0)
+    changed, own = exchange_halves(batch)
+    assert batch.crops is not None and changed.crops is not None
+    kinds = list(zip(batch.use_pixels.tolist(), batch.use_points.tolist(), batch.use_sound.tolist(), strict=True))
+    for kind in set(kinds):
+        some = [row for row, each in enumerate(kinds) if each == kind]
+        assert own[some].sum() == (len(some) // 2 if len(some) > 1 else 1)
+    for row in range(len(own)):
+        cut, length = int(batch.lengths[row]) // 2, int(changed.lengths[row])
+        others = [other for other, kind in enumerate(kinds) if other != row and kind == kinds[row]]
+        begins = {other: int(batch.lengths[other]) // 2 for other in ([row] if own[row] else others)}
+        more = length - cut
+        fitting = [
+            other for other, begin in begins.items()
+            if more == int(batch.lengths[other]) - begin
+            and all(
+                torch.equal(now[row, cut:length].nan_to_num(9), before[other, begin : begin + more].nan_to_num(9))
+                for now, before in (
+                    (changed.points, batch.points), (changed.crops, batch.crops),
+                    (changed.frame_labels, batch.frame_labels),
+                )
+            )
+        ]
+        assert fitting, row
+        assert torch.equal(changed.crops[row, :cut], batch.crops[row, :cut])
+        assert torch.equal(changed.shape[row, :cut].nan_to_num(9), batch.shape[row, :cut].nan_to_num(9))
+        assert changed.points[row, length:].isnan().all() and not changed.crops[row, length:].any()
+        assert (changed.frame_labels[row, length:] == UNKNOWN).all()
+        if batch.sound is not None and changed.sound is not None:
+            samples = changed.sound[row, cut * 640 : length * 640]
+            begin = begins[fitting[0]] * 640
+            assert torch.equal(samples, batch.sound[fitting[0], begin : begin + len(samples)])
+
+
+def test_what_follows_is_told(data: Path, tmp_path: Path) -> None:
+    still = AugmentConfig(
+        shift_px=0, scale=0, rotate_deg=0, light=0, blur=0, noise=0, time_mask_frames=0, flip=0, speed=0, point_noise=0,
+        point_warp=0, trim=0, splice=0,
+    )
+    config = settings(
+        data, steps=150, out=tmp_path / "run", augment=still, shape_loss=0, batch_pixels=0, batch_points=12,
+        learning_rate=5e-3, next_clip_loss=1.0, hidden_share=0.05,
+    )
+    made = make_ready(config)
+    state, told = made.state, list[float]()
+    assert state.hidden_frames is not None
+    for step in range(config.steps):
+        training_step(state, [made.batches[step]], config, CPU)
+        state.step += 1
+    network = state.network.eval()
+    for number in range(10):
+        changed, own = exchange_halves(made.batches[number])
+        with torch.no_grad():
+            pooled = network.encoder.pooler(network.encode(**changed.streams)[-1])
+            told += (state.hidden_frames.follows(pooled).argmax(1) == own).tolist()
+    assert np.mean(told) > 0.7
+    with pytest.raises(ConfigError, match="next_clip_loss=1.0 is for task='frames'"):
+        make_config(TrainConfig, {"next_clip_loss": 1.0})
 
 
 def test_no_word_is_looked_at(data: Path) -> None:

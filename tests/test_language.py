@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_the_seed_decides_everything(text: Path, tmp_path: Path) -> None:
     assert any(a[key].shape != c[key].shape or not torch.equal(a[key], c[key]) for key in a)
 
 
-def test_an_interrupted_training_goes_on(text: Path, tmp_path: Path) -> None:
+def test_an_interrupted_training_goes_on(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TINY.model_copy(update={"steps": 9, "save_every": 4, "dropout": 0.1})
     train_language_model([text], tmp_path / "whole", config)
 
@@ -137,6 +138,9 @@ def test_an_interrupted_training_goes_on(text: Path, tmp_path: Path) -> None:
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     (tmp_path / "cut" / "training.pt").write_bytes(b"junk")
     with pytest.raises(DataError, match="cannot go on"):
+        train_language_model([text], tmp_path / "cut", config)
+    monkeypatch.setattr(torch, "load", Mock(side_effect=AssertionError))  # which torch raises about some damage
+    with pytest.raises(DataError, match="cannot go on .AssertionError.; delete it, or choose another folder"):
         train_language_model([text], tmp_path / "cut", config)
 
 

@@ -515,6 +515,8 @@ def test_lips_are_read_by_one_model_and_what_has_sound_by_the_other(hearing: Lip
     by_ear = pair.moving_log_probs(track, sound=SoundStream([heard]))
     assert np.array_equal(by_ear, hearing.moving_log_probs(track, sound=SoundStream([heard])))
     assert not np.allclose(by_ear, alone.moving_log_probs(track), atol=0.1)
+    with pytest.raises(ConfigError, match="reads lips only"):
+        alone.moving_log_probs(track, sound=SoundStream([heard]))
     silent = SoundStream([np.zeros_like(heard)])  # nothing to listen to: as the lips' model reads it
     assert pair.read_track(track, sound=silent).text == alone.read_track(track).text
     for modality in ("video", "audio", "both"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -148,6 +150,21 @@ def test_damaged_states_are_refused(content: Any, tmp_path: Path) -> None:
         torch.save(content, path)
     with pytest.raises(DataError, match="latest.pt: this run cannot go on"):
         load_state(make(), path, CPU)
+
+
+def test_whatever_torch_raises_about_a_damaged_state_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,500 states of which a byte was changed one raised the first of these."""
+    (tmp_path / "latest.pt").touch()
+    for error in (AssertionError(), TypeError("no iterable\nat all"), struct.error(), OverflowError(), MemoryError()):
+        monkeypatch.setattr(torch, "load", Mock(side_effect=error))
+        said = rf"this run cannot go on \(({type(error).__name__}|no iterable)\); choose another --out"
+        with pytest.raises(DataError, match=said):
+            load_state(make(), tmp_path / "latest.pt", CPU)
+    monkeypatch.setattr(torch, "load", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        load_state(make(), tmp_path / "latest.pt", CPU)
 
 
 def test_states_cannot_run_code(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""Learning without words: frames are hidden, and what the lips do in them is told from what is around.
+"""Learning without words: frames are hidden, and what the lips do in them is told from what is around; and of clips
+with another one's second half it is told that this does not follow.
 
-What they do is a number: the nearest of many typical shapes and motions of lip points, found by k-means.
+What lips do is a number: the nearest of many typical shapes and motions of lip points, found by k-means.
 
 Shapes: B clips, T frames, S pixels, P lip points, F = 4 P features, K clusters, D features of the encoder.
-Source: Shi et al. 2022, arXiv:2201.02184 (AV-HuBERT: clusters of hidden frames; a span of 10 frames).
+Source: Shi et al. 2022, arXiv:2201.02184 (AV-HuBERT: clusters of hidden frames; a span of 10 frames); Devlin et al.
+2018, arXiv:1810.04805 (whether what follows belongs there, from the pooled [CLS]).
 """
 
 from __future__ import annotations
@@ -36,14 +38,17 @@ class HiddenFrames(nn.Module):
         width: D.
         clusters: K.
         points: P.
+        next_clip: whether it also tells if a clip's second half is its own.
     """
 
     centres: Tensor
 
-    def __init__(self, width: int, clusters: int, points: int) -> None:
+    def __init__(self, width: int, clusters: int, points: int, *, next_clip: bool = False) -> None:
         super().__init__()
         self.register_buffer("centres", torch.zeros(clusters, 4 * points))
         self.linear = nn.Linear(width, clusters)
+        if next_clip:
+            self.follows = nn.Linear(width, 2)
 
     def forward(self, states: Tensor, targets: Tensor) -> Tensor:
         """Last hidden states (B, 1 + T, D), clusters (B, T), `UNKNOWN` not counted -> mean cross-entropy (B,)."""
@@ -56,6 +61,11 @@ class HiddenFrames(nn.Module):
         features = geometry_features(batch.shape, valid_frames(batch.lengths, hidden.shape[1]))
         seen = features[..., -1] > 0
         return torch.where(seen & hidden, nearest(features[..., :-1], self.centres), UNKNOWN)
+
+
+    def next_clip_loss(self, pooled: Tensor, own: Tensor) -> Tensor:
+        """Pooled [CLS] (B, D), whether the second half is the clip's own, (B,) -> cross-entropy (B,)."""
+        return F.cross_entropy(self.follows(pooled).float(), own.long(), reduction="none")
 
 
 def nearest(features: Tensor, centres: Tensor) -> Tensor:
@@ -113,3 +123,37 @@ def hide(batch: Batch, hidden: Tensor) -> Batch:
         sound = sound * ~hidden.repeat_interleave(SAMPLES_PER_FRAME, dim=1)
     points = torch.where(hidden[..., None, None], torch.nan, batch.points)
     return replace(batch, crops=crops, points=points, sound=sound)
+
+
+def exchange_halves(batch: Batch) -> tuple[Batch, Tensor]:
+    """Give half of the clips another one's second half: one that has the same streams, and keeps its own length.
+
+    Returns: the clips, and which still have their own second half, bool (B,).
+    """
+    rows, partner = torch.arange(len(batch.names)), torch.arange(len(batch.names))
+    kinds = (batch.use_pixels + 2 * batch.use_points + 4 * batch.use_sound).cpu()  # which streams are there
+    for kind in kinds.unique():
+        alike = rows[kinds == kind]
+        alike = alike[torch.randperm(len(alike))]
+        taking = alike[: (len(alike) + 1) // 2]
+        partner[taking] = alike.roll(1)[: len(taking)]
+    rows, partner = rows.to(batch.lengths.device), partner.to(batch.lengths.device)
+    frames = batch.points.shape[1]
+    cut, time = (batch.lengths // 2)[:, None], torch.arange(frames, device=rows.device)[None]  # (B, 1), (1, T)
+    row = torch.where(time < cut, rows[:, None], partner[:, None])  # (B, T) where each frame is from
+    place = torch.where(time < cut, time, (cut[partner] + time - cut).clamp_max(frames - 1))
+    lengths = batch.lengths // 2 + (batch.lengths - batch.lengths // 2)[partner]
+    real = valid_frames(lengths, frames)
+    crops, sound = batch.crops, batch.sound
+    if crops is not None:
+        crops = crops[row, place] * real[..., None, None]
+    if sound is not None:
+        sound = (sound.unflatten(1, (frames, SAMPLES_PER_FRAME))[row, place] * real[..., None]).flatten(1)
+    points, shape = (
+        torch.where(real[..., None, None], each[row, place], torch.nan) for each in (batch.points, batch.shape)
+    )
+    labels = torch.where(real, batch.frame_labels[row, place], UNKNOWN)
+    changed = replace(
+        batch, crops=crops, sound=sound, points=points, shape=shape, lengths=lengths, frame_labels=labels
+    )
+    return changed, partner == rows

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,12 +23,12 @@ from torch import Tensor, nn
 
 from lipread.bert_folder import save_bert
 from lipread.config import Config, EncoderConfig, make_config
-from lipread.errors import ConfigError, DataError, TrainingError
+from lipread.errors import ConfigError, TrainingError
 from lipread.files import PathLike, write_text
 from lipread.model.bert import BertLanguageModel
 from lipread.training.samples import IGNORED, Corpus, SampleBatch, SampleMaker, hold_out, read_documents
 from lipread.training.schedule import parameter_groups
-from lipread.training.state import write_state
+from lipread.training.state import damage_told, write_state
 from lipread.wordpiece import WordPiece
 
 STATE, RECORD = "training.pt", "training.json"  # in the folder: to go on (while it trains), and what was done
@@ -271,15 +269,10 @@ def _save(run: _Run, path: Path) -> None:
 
 
 def _load(run: _Run, path: Path, device: torch.device) -> None:
-    try:
+    with damage_told(path, "this training cannot go on", "delete it, or choose another folder"):
         whole = torch.load(path, map_location=device, weights_only=True)
         if whole["fingerprint"] != run.fingerprint:
             raise ValueError("it began with other settings or other text")
         run.model.load_state_dict(whole["model"])
         run.optimizer.load_state_dict(whole["optimizer"])
         run.step = whole["step"]
-    except (
-        RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError, pickle.UnpicklingError, struct.error,
-    ) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: this training cannot go on ({said}); delete it, or choose another folder") from error

@@ -29,7 +29,7 @@ from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip
 from lipread.training.evaluation import Evaluation, classify, evaluate
-from lipread.training.hidden_frames import hide, spans
+from lipread.training.hidden_frames import exchange_halves, hide, spans
 from lipread.training.ready import in_steps, make_ready
 from lipread.training.report import Report
 from lipread.training.schedule import learning_rate
@@ -225,12 +225,18 @@ def clip_losses(state: State, batch: Batch, config: TrainConfig) -> Tensor:
             network.pixel_features(none if batch.crops is None else batch.crops[rows], Frames.of(valid[rows]))
             losses = batch.points.new_zeros(len(batch.names))
         else:
+            own = None
+            if hidden_frames and config.next_clip_loss:
+                batch, own = exchange_halves(batch)
             if hidden_frames:
                 hidden = spans(batch.lengths, batch.points.shape[1], config.hidden_share)
                 clusters, batch = hidden_frames.targets(batch, hidden), hide(batch, hidden)
             states = network.encode(**batch.streams)
             if hidden_frames:
                 losses = hidden_frames(states[-1], clusters)
+                if own is not None:
+                    pooled = network.encoder.pooler(states[-1])
+                    losses = losses + config.next_clip_loss * hidden_frames.next_clip_loss(pooled, own)
             elif state.classes:
                 losses = F.cross_entropy(network.class_scores(states), batch.targets, reduction="none")
             else:

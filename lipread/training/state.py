@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -81,7 +80,10 @@ def prepare_state(
     learners: list[nn.Module] = [network, frame_words, pixel_words, lip_shape]
     hidden_frames = None
     if config.task == "frames":
-        hidden_frames = HiddenFrames(encoder.hidden_size, config.clusters, config.network_config.geometry.points)
+        hidden_frames = HiddenFrames(
+            encoder.hidden_size, config.clusters, config.network_config.geometry.points,
+            next_clip=config.next_clip_loss > 0,
+        )
         learners.append(hidden_frames.to(device))
     groups = parameter_groups(nn.ModuleList(learners), config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda")
@@ -175,7 +177,7 @@ def write_state(path: Path, whole: dict[str, Any]) -> None:
 
 def load_state(state: State, path: Path, device: torch.device) -> None:
     """Go on from `save_state`. Raises: DataError: the file is damaged, or of another network, data or settings."""
-    with _of_a_run(path, "this run cannot go on", "choose another --out or delete the file"):
+    with damage_told(path, "this run cannot go on", "choose another --out or delete the file"):
         whole = torch.load(path, map_location=device, weights_only=True)
         if changed := _first_change(whole.get("settings", {}), state.settings):
             raise ValueError(f"it was trained with another {changed}")
@@ -212,7 +214,7 @@ def take_helpers(state: State, path: Path, device: torch.device) -> None:
 
     Raises: DataError: the file is not there, damaged, or of another network.
     """
-    with _of_a_run(path, "nothing can start from this run", "name its best.safetensors instead"):
+    with damage_told(path, "nothing can start from this run", "name its best.safetensors instead"):
         whole = torch.load(path, map_location=device, weights_only=True)
         if whole["symbols"] == list(state.symbols):
             _load_helpers(state, whole)
@@ -225,10 +227,10 @@ def _load_helpers(state: State, whole: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _of_a_run(path: Path, what: str, advice: str) -> Iterator[None]:
-    """Raises: DataError, in place of whatever can be wrong with a saved state."""
+def damage_told(path: Path, what: str, advice: str) -> Iterator[None]:
+    """Raises: DataError, in place of whatever torch raises about a saved state that does not fit, or is damaged."""
     try:
         yield
-    except (RuntimeError, LookupError, EOFError, OSError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # any bytes may have changed: no list was ever whole
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path}: {what} ({said}); {advice}") from error
