@@ -6,13 +6,14 @@ recognition", J. Acoust. Soc. Am. 120, 2421; distributed by its authors under CC
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from lipread.batch import VIDEO_SUFFIXES
-from lipread.data.prepare import SILENCES, ClipJob, Times
+from lipread.data.prepare import SILENCES, ClipJob, Times, name_problem
 from lipread.data.protocols import Protocol, load_protocol
 from lipread.errors import DataError
 from lipread.files import PathLike, opened_table
@@ -56,6 +57,9 @@ def read_corpus(source: PathLike, *, protocol: str = "unseen") -> list[ClipJob]:
             f"{root}: neither a folder of the GRID corpus (s1 to s34 with NAME.mpg in them) nor one with manifest.tsv "
             "and clips/; data/README.md shows both"
         )
+    for job in jobs:
+        if problem := name_problem(job.name):
+            raise DataError(f"{job.video or root}: clip={job.name!r} {problem}; rename it")
     return jobs
 
 
@@ -173,8 +177,8 @@ def _read_listed(root: Path) -> list[ClipJob]:
     jobs: dict[str, ClipJob] = {}
     for number, row in table_rows(root / "manifest.tsv", ("clip", "text")):
         name, split, frames = row["clip"], row.get("split") or TRAIN, row.get("frames", "")
-        if not name or name.startswith(".") or set(name) & set("/\\"):
-            raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} is no plain file name; rename it")
+        if problem := name_problem(name):
+            raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} {problem}; rename it")
         if name in jobs:
             raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} is there twice; leave one out")
         if split not in SPLITS:
@@ -184,7 +188,7 @@ def _read_listed(root: Path) -> list[ClipJob]:
             )
         jobs[name] = ClipJob(
             name, row.get("speaker") or name, split, row["text"], videos.get(name),
-            tuple(sorted(words.get(name, ()))), int(frames) if frames.isdecimal() else None,
+            tuple(sorted(words.get(name, ()))), int(frames) if frames.isdecimal() and len(frames) < 10 else None,
         )
     if not jobs:
         raise DataError(f"{root / 'manifest.tsv'}: lists no clip")
@@ -192,15 +196,15 @@ def _read_listed(root: Path) -> list[ClipJob]:
 
 
 def table_rows(path: Path, columns: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a table with their line numbers. Raises: DataError: a column is absent, or it is not text."""
+    """Rows of a table with their line numbers. Raises: DataError: a column is absent, or it is no table."""
     try:
         with opened_table(path, restval="") as reader:
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise DataError(f"{path}: has no column {listed(missing)}; its columns must be separated by tabs")
             for row in reader:
                 yield reader.line_num, {key: value.strip() for key, value in row.items() if isinstance(value, str)}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); save it as UTF-8 text") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); save it as UTF-8 text, cells separated by tabs") from error
 
 
 def listed(values: Iterable[str] | None) -> str:

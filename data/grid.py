@@ -10,21 +10,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lipread.data.corpus import TRAIN, listed, read_corpus, table_rows
+from lipread.data.corpus import TRAIN, listed, read_corpus
 from lipread.data.lip_points import prepare_lip_points, sentence_key
 from lipread.data.prepare import (
     ClipJob,
+    Outcome,
     PrepareReport,
-    Record,
+    give_up,
     is_done,
     only_run,
     open_folder,
     prepare_clip,
-    record_path,
     write_tables,
 )
 from lipread.data.protocols import PROTOCOLS, fetch_overlapped
@@ -62,13 +63,16 @@ def prepare_grid(
     Returns: what was done in this run.
     Raises:
         DataError: the source has neither layout, or nothing that is asked for, or another run is at work in `out`.
-        ConfigError: limit or processes is negative, protocol unknown. OutputError: `out` cannot be written.
+        ConfigError: limit or processes is negative, protocol unknown, `out` is `source`.
+        OutputError: `out` cannot be written.
     """
     if processes < 0 or (limit is not None and limit < 0):
         raise ConfigError(f"processes={processes}, limit={limit}: neither may be negative; leave them out")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol!r} is not known; choose {' or '.join(PROTOCOLS)}")
     began, root, folder = time.monotonic(), Path(source), Path(out)
+    if folder.resolve() == root.resolve():
+        raise ConfigError(f"{folder}: is the corpus itself, whose tables would be written over; name another folder")
     corpus = read_corpus(root, protocol=protocol)
     files = sorted((root / "landmarks").glob("*.npz")) if landmarks and _within(TRAIN, splits) else []
     _check_known("speaker", speakers, {job.speaker for job in corpus} | {file.stem for file in files}, root)
@@ -78,36 +82,34 @@ def prepare_grid(
     if not jobs and not files:
         raise DataError(f"{root}: no clip of speakers {listed(speakers)} is in splits {listed(splits)}")
     open_folder(folder)
-    prepared, kept, left_out = 0, 0, 0
+    count: Counter[Outcome] = Counter()
     with only_run(folder), _bar(len(jobs) + len(files), show) as advance:
         try:
             done = {job.name for job in corpus if is_done(job, folder)}  # also brings all splits up to date
             todo = [(job, folder) for job in jobs if job.name not in done]
-            for _ in range(len(jobs) - len(todo)):
-                kept += 1
-                advance()
-            with closing(_prepared(todo, processes)) as results:  # after Ctrl-C the workers end before the tables
-                for good in results:
-                    prepared, left_out = prepared + good, left_out + (not good)
-                    advance()
+            count[Outcome.KEPT] = len(jobs) - len(todo)
+            advance(len(jobs) - len(todo))
+            with closing(_prepared(todo, processes)) as outcomes:  # after Ctrl-C the workers end before the tables
+                for outcome in outcomes:
+                    count[outcome] += 1
+                    advance(1)
             reserved, strangers = reserved_of(corpus)
             room = limit
             for file in files:
                 new, old, bad = prepare_lip_points(file, folder, reserved, strangers, room)
-                prepared, kept, left_out = prepared + new, kept + old, left_out + bad
+                count.update({Outcome.PREPARED: new, Outcome.KEPT: old, Outcome.LEFT_OUT: bad})
                 room = None if room is None else max(0, room - new - old)
-                advance()
+                advance(1)
         finally:
             write_tables(folder)
-    return PrepareReport(prepared, kept, left_out, time.monotonic() - began)
+    numbers = (count[outcome] for outcome in (Outcome.PREPARED, Outcome.KEPT, Outcome.LEFT_OUT))
+    return PrepareReport(*numbers, time.monotonic() - began)
 
 
-def _prepared(todo: list[tuple[ClipJob, Path]], processes: int) -> Generator[bool]:
-    """Prepare clips; yields for each whether it was kept."""
+def _prepared(todo: list[tuple[ClipJob, Path]], processes: int) -> Generator[Outcome]:
+    """Prepare clips; yields what became of each."""
     for (job, folder), result in in_processes(prepare_clip, todo, min(processes, len(todo))):
-        if isinstance(result, WorkerDied):
-            Record([], [(job.name, str(result), "no")]).write(record_path(folder, job.name))
-        yield result is True
+        yield give_up(job, folder, str(result)) if isinstance(result, WorkerDied) else result
 
 
 def reserved_of(corpus: Iterable[ClipJob]) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
@@ -117,22 +119,6 @@ def reserved_of(corpus: Iterable[ClipJob]) -> tuple[dict[tuple[str, str], str], 
         {sentence_key(job.speaker, job.name): job.split for job in held},
         {job.speaker.lower(): job.split for job in held if job.split == UNSEEN},
     )
-
-
-def train_text(source: PathLike) -> list[str]:
-    """Sentences of transcripts.tsv for language models: without those that val, test and unseen clips say.
-
-    A sentence is left out whoever says it, so that no text that is measured on has been seen.
-
-    Raises: DataError: there is no transcripts.tsv, or the manifest that says what to leave out is absent.
-    """
-    root = Path(source)
-    corpus = read_corpus(root)
-    reserved, _ = reserved_of(corpus)
-    held = {" ".join(job.text.split()) for job in corpus if job.split != TRAIN}
-    rows = [row for _, row in table_rows(root / "transcripts.tsv", ("speaker", "clip", "text"))]
-    held |= {row["text"] for row in rows if sentence_key(row["speaker"], row["clip"]) in reserved}
-    return [row["text"] for row in rows if row["text"] and row["text"] not in held]
 
 
 def _check_known(what: str, wanted: Collection[str] | None, there: set[str], root: Path) -> None:
@@ -146,8 +132,8 @@ def _within(value: str, wanted: Collection[str] | None) -> bool:
 
 
 @contextmanager
-def _bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr; gives the function that moves it on."""
+def _bar(total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; gives the function that moves it on by so many."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lipread.terminal import err
@@ -155,7 +141,7 @@ def _bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not (show and err.is_terminal)) as progress:
         task = progress.add_task("preparing", total=total)
-        yield lambda: progress.advance(task)
+        yield lambda steps: progress.advance(task, steps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lipread.data.prepare import Record, Times, length_problem, record_path, stream_path, write_points
+from lipread.data.prepare import (
+    Record,
+    Times,
+    has_streams,
+    length_problem,
+    name_problem,
+    record_path,
+    stream_path,
+    write_points,
+)
 from lipread.errors import DataError
 from lipread.values import FRAME_RATE_HZ, Array
 
@@ -105,6 +114,10 @@ def prepare_lip_points(
     Returns: numbers of sentences prepared now, kept and left out.
     Raises: OutputError: `out` cannot be written.
     """
+
+    def held(name: str) -> str | None:
+        return strangers.get(speaker.lower()) or reserved.get(sentence_key(speaker, name))
+
     speaker, target = path.stem, record_path(out, f"landmarks-{path.stem}")
     size = path.stat().st_size
     before = Record.read(target) or Record()
@@ -114,11 +127,17 @@ def prepare_lip_points(
     try:
         sentences = list(read_lip_sentences(path))
     except DataError as error:
-        Record([], [(f"landmarks/{path.name}", str(error), "no")]).write(target)
-        return 0, 0, 1
+        kept = [row for row in before.clips if not held(row["clip"]) and has_streams(out, row["clip"], "points")]
+        why = f"{error}; its {len(kept)} sentences are kept as they were prepared before" if kept else str(error)
+        entry = (f"landmarks/{path.name}", why, "yes" if kept else "no")
+        Record(kept, [entry], before.seen).write(target)
+        return 0, len(kept), int(not kept)
     for sentence in sentences:
         name = f"{speaker}_{sentence.clip}{SUFFIX}"
-        split = strangers.get(speaker.lower()) or reserved.get(sentence_key(speaker, sentence.clip))
+        if unusable := name_problem(name):
+            report.append((name, f"its name {unusable}", "no"))
+            continue
+        split = held(sentence.clip)
         problem = f"of the split {split}, not to be trained on" if split else sentence.problem
         past_limit = limit is not None and len(rows) >= limit
         file = stream_path(out, "points", name)

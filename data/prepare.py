@@ -16,9 +16,11 @@ run that was killed at any moment can simply be started again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,18 @@ MIN_FRAMES = 10  # shorter is not a sentence
 FLAT_CONTRAST = 4.0  # a picture whose grey values deviate by less than this shows nothing
 LATE_S = 0.12  # word times may go this far beyond the last frame
 
+GONE = "its video is not there"
+LONGEST_NAME = 255 - len(".json")  # bytes of a clip's name, for file systems allow 255 with the suffix
+
 Times = tuple[tuple[float, float, str], ...]  # start_s, end_s, word or silence
+
+
+class Outcome(Enum):
+    """What became of a clip in a run."""
+
+    PREPARED = "prepared"
+    KEPT = "kept"
+    LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -97,8 +110,12 @@ class Record:
     seen: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write it whole or not at all."""
-        write_text(path, json.dumps(asdict(self)))
+        """Write it whole or not at all, unless the file says the same already."""
+        text = json.dumps(asdict(self))
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == text.encode():
+                return
+        write_text(path, text)
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
@@ -125,51 +142,84 @@ def open_folder(out: Path) -> None:
 
 
 def is_done(job: ClipJob, out: Path) -> bool:
-    """Whether a clip is there from an earlier run, from the same video; its words and split are brought up to date."""
-    record = Record.read(record_path(out, job.name))
-    if record is None or not record.clips or job.video is None:
+    """Whether a clip is there from an earlier run, from the same video, or one that is gone.
+
+    Its words and split are brought up to date, also where the video is another one now.
+    """
+    seen = seen_before(job.name, out)
+    if seen is None:
         return False
+    record = described(job if job.video else _doubtful(job, GONE), seen)
+    record.write(record_path(out, job.name))
+    return bool(record.clips) and (job.video is None or job.video.stat().st_size == seen.size)
+
+
+def seen_before(name: str, out: Path) -> Seen | None:
+    """What an earlier run saw in the video of a clip that it prepared; None where it did not, or a file is lost."""
+    record = Record.read(record_path(out, name)) or Record()
     try:
         seen = Seen(**{**record.seen, "doubts": tuple(record.seen["doubts"])})
     except (KeyError, TypeError):  # of another version
-        return False
-    files = [stream_path(out, stream, job.name) for stream in seen.streams.split(",")]
-    if seen.size != job.video.stat().st_size or not all(file.exists() for file in files):
-        return False
-    now = described(job, seen)
-    if json.loads(json.dumps(asdict(now))) != asdict(record):
-        now.write(record_path(out, job.name))
-    return bool(now.clips)
+        return None
+    return seen if seen.streams and has_streams(out, name, seen.streams) else None
 
 
-def prepare_clip(task: tuple[ClipJob, Path]) -> bool:
-    """Prepare one clip and write its record; returns whether it was kept.
+def name_problem(name: str) -> str:
+    """Why files and lines of tables cannot bear the name of a clip, or nothing."""
+    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+        return "is no plain file name"
+    if name != " ".join(name.split()):  # `write_table` would change it
+        return "has white space other than single spaces inside"
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} bytes"
+    return ""
+
+
+def has_streams(out: Path, name: str, streams: str) -> bool:
+    """Whether all files of a clip are there; `streams` as in the manifest."""
+    return all(stream_path(out, stream, name).exists() for stream in streams.split(","))
+
+
+def prepare_clip(task: tuple[ClipJob, Path]) -> Outcome:
+    """Prepare one clip and write its record.
 
     Raises: OutputError, MissingDependencyError: what would hold for every other clip as well.
     """
     cv2.setNumThreads(1)
     job, out = task
+    if job.video is None:
+        return give_up(job, out, GONE)
     try:
-        seen = _see(job, out)
+        seen = _see(job, job.video, out)
     except (OutputError, MissingDependencyError):
         raise
     except LipreadError as error:
-        seen = Seen(0, problem=f"unreadable: {error}")
+        return give_up(job, out, f"unreadable: {error}")
     except Exception as error:  # a fault of ours in one clip must not lose the others
-        seen = Seen(0, problem=f"unexpected {type(error).__name__}: {error}; please report this with the clip")
+        return give_up(job, out, f"unexpected {type(error).__name__}: {error}; please report this with the clip")
     record = described(job, seen)
     record.write(record_path(out, job.name))
-    return bool(record.clips)
+    return Outcome.PREPARED if record.clips else Outcome.LEFT_OUT
 
 
-def _see(job: ClipJob, out: Path) -> Seen:
-    if job.video is None:
-        return Seen(0, problem="its video is not there")
-    size = job.video.stat().st_size
+def give_up(job: ClipJob, out: Path, why: str) -> Outcome:
+    """Keep a clip whose video cannot be read as an earlier run prepared it, or leave it out; the record says why."""
+    seen = seen_before(job.name, out)
+    record = described(_doubtful(job, why), seen) if seen else described(job, Seen(0, problem=why))
+    record.write(record_path(out, job.name))
+    return Outcome.KEPT if record.clips else Outcome.LEFT_OUT
+
+
+def _doubtful(job: ClipJob, why: str) -> ClipJob:
+    return dataclasses.replace(job, doubts=(*job.doubts, f"{why.rstrip('.')}; kept as it was prepared before"))
+
+
+def _see(job: ClipJob, video: Path, out: Path) -> Seen:
+    size = video.stat().st_size
     if problem := _text_problem(job):
         return Seen(size, problem=problem)
     cropper, flat = MouthCropper(), 0
-    with read_frames(job.video) as frames, FaceMesh(1) as mesh:
+    with read_frames(video) as frames, FaceMesh(1) as mesh:
         for frame in frames:
             found = mesh.detect(frame.image)
             cropper.push(frame.image, found[0] if len(found) else None)
@@ -182,7 +232,8 @@ def _see(job: ClipJob, out: Path) -> Seen:
         doubts.append(f"{flat} of {len(track.points)} frames are of one grey")
     if absent := int((~track.present).sum()):
         doubts.append(f"{absent} of {len(track.points)} frames without a face")
-    streams = "crops,points" + (",sound" if _write_sound(job.video, out, job.name, len(track.points), doubts) else "")
+    record_path(out, job.name).unlink(missing_ok=True)  # from here on the files are not those that it speaks of
+    streams = "crops,points" + (",sound" if _write_sound(video, out, job.name, len(track.points), doubts) else "")
     write_small_crops(stream_path(out, "crops", job.name), track.crops)
     write_points(stream_path(out, "points", job.name), track.points)
     return Seen(size, len(track.points), streams, doubts=tuple(doubts))
@@ -301,10 +352,10 @@ def only_run(out: Path) -> Iterator[None]:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however that ends
-        except ImportError:  # Windows
-            pass
-        except OSError as error:
+        except BlockingIOError as error:
             raise DataError(f"{out}: another run is at work there; wait for it to end") from error
+        except (ImportError, OSError):  # Windows, or a file system without locks: runs are not kept apart
+            pass
         for part in [*out.glob(".*.part"), *out.glob("*/.*.part")]:
             part.unlink(missing_ok=True)
         yield

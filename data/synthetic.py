@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,6 +24,7 @@ from lipread.data.film import espeak, write_video
 from lipread.data.heads import DrawnClip, Head, draw_clip, draw_crops
 from lipread.data.prepare import (
     Record,
+    has_streams,
     only_run,
     open_folder,
     record_path,
@@ -31,14 +34,15 @@ from lipread.data.prepare import (
     write_tables,
 )
 from lipread.errors import ConfigError, DataError, LipreadError
+from lipread.files import opened_table
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper
 from lipread.values import MouthTrack
 from lipread.workers import WorkerDied, in_processes
 
 __all__ = [
-    "FIRST_RESERVED_SEED", "GRAMMAR", "DrawnClip", "Head", "draw_clip", "draw_crops", "espeak", "grid_sentence",
-    "sentence_of", "through_mesh", "write_prepared", "write_video",
+    "FIRST_RESERVED_SEED", "GRAMMAR", "DrawnClip", "DrawnReport", "Head", "draw_clip", "draw_crops", "espeak",
+    "grid_sentence", "sentence_of", "through_mesh", "write_prepared", "write_video",
 ]
 
 FIRST_RESERVED_SEED = 1_000_000
@@ -63,6 +67,23 @@ def sentence_of(seed: int) -> str:
     return grid_sentence(np.random.default_rng([seed, 3]))
 
 
+@dataclass(frozen=True)
+class DrawnReport:
+    """What is in a folder after a run: clips in its manifest, and drawn heads among them that have no sound."""
+
+    clips: int
+    voiceless: int
+
+    def __str__(self) -> str:
+        if not self.voiceless:
+            return f"{self.clips} clips"
+        why = "failed, or was not there when they were drawn" if shutil.which("espeak-ng") else "is not there"
+        return (
+            f"{self.clips} clips, {self.voiceless} of them without a voice, because eSpeak NG {why}; to have voices, "
+            "install espeak-ng and draw into another folder"
+        )
+
+
 def write_prepared(
     folder: str | os.PathLike[str],
     count: int,
@@ -71,7 +92,7 @@ def write_prepared(
     processes: int = 1,
     through_video: bool = False,
     show: bool = False,
-) -> int:
+) -> DrawnReport:
     """Write a prepared folder of drawn heads that say sentences of the GRID grammar.
 
     Args:
@@ -80,7 +101,6 @@ def write_prepared(
         processes: that draw side by side; 1 draws in this one.
         through_video: find the face with the mesh as in a real video (slower); else crop by the known anchors.
         show: progress bar on stderr.
-    Returns: number of clips in the folder's manifest.
     Raises:
         DataError: seeds that are reserved, a folder that was prepared in another way, or another run at work in it.
         ConfigError: a number is negative. OutputError: the folder cannot be written.
@@ -99,7 +119,9 @@ def write_prepared(
         todo = [job for job in jobs if not _is_done(root, clip_name(job[1]))]
         _prepare_all(todo, min(processes, len(todo)), show)
         write_tables(root)
-    return sum(1 for _ in open(root / "manifest.tsv", encoding="utf-8")) - 1
+    with opened_table(root / "manifest.tsv") as table:
+        voices = [row["source"] != "drawn" or "sound" in row["streams"] for row in table]
+    return DrawnReport(len(voices), voices.count(False))
 
 
 Job = tuple[Path, int, bool]  # prepared folder, seed, through video
@@ -111,9 +133,8 @@ def clip_name(seed: int) -> str:
 
 
 def _is_done(root: Path, name: str) -> bool:
-    record = Record.read(record_path(root, name))
-    files = [stream_path(root, stream, name) for stream in ("crops", "points")]
-    return record is not None and bool(record.clips) and all(file.exists() for file in files)
+    record = Record.read(record_path(root, name)) or Record()
+    return bool(record.clips) and has_streams(root, name, record.clips[0]["streams"])
 
 
 def _prepare_all(todo: list[Job], processes: int, show: bool) -> None:
@@ -177,14 +198,14 @@ def main() -> None:
     parser.add_argument("--through-video", action="store_true", help="find faces with the mesh, as in a real video")
     chosen = parser.parse_args()
     try:
-        total = write_prepared(
+        report = write_prepared(
             chosen.folder, chosen.count, first_seed=chosen.seed, processes=chosen.processes,
             through_video=chosen.through_video, show=True,
         )  # fmt: skip
     except LipreadError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(f"{chosen.folder}: {total} clips")
+    print(f"{chosen.folder}: {report}")
 
 
 if __name__ == "__main__":

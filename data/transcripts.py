@@ -12,43 +12,60 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lipread.data.corpus import TRAIN, read_corpus, table_rows
-from lipread.data.grid import train_text
+from lipread.data.grid import reserved_of
+from lipread.data.lip_points import sentence_key
 from lipread.errors import DataError, LipreadError
 from lipread.files import PathLike, write_text
 
 
 @dataclass(frozen=True)
-class TextReport:
+class TrainText:
     """What became of the lines of transcripts.tsv.
 
     Attributes:
-        written: sentences in the text file.
+        sentences: that may be trained on, in lower case with single spaces.
         left_out: lines whose text, whoever says it, is said in a clip that is not for training, or that have none.
         held_texts: different texts of the clips that are not for training.
     """
 
-    written: int
+    sentences: tuple[str, ...]
     left_out: int
     held_texts: int
 
 
-def write_train_text(source: PathLike, out: PathLike) -> TextReport:
-    """Write the sentences that a language model may be trained on: one a line, lower case, single spaces.
+def train_text(source: PathLike) -> TrainText:
+    """Sentences of transcripts.tsv for language models: without those that val, test and unseen clips say.
+
+    A sentence is left out whoever says it, also in capitals or spaced otherwise, so that no text that is measured on
+    has been seen.
 
     Args:
         source: folder with transcripts.tsv (speaker, clip, text) and a manifest that says the split of each clip.
-        out: text file to write.
-    Raises: DataError: a table is absent or damaged, or nothing remains. OutputError: `out` cannot be written.
+    Raises: DataError: a table is absent or damaged, or nothing remains.
     """
     root = Path(source)
-    held = {_plain(job.text) for job in read_corpus(root) if job.split != TRAIN} - {""}
-    sentences = [_plain(text) for text in train_text(root)]
-    sentences = [text for text in sentences if text not in held]  # also where it is in capitals, or spaced otherwise
+    corpus = read_corpus(root)
+    reserved, _ = reserved_of(corpus)
+    held = {_plain(job.text) for job in corpus if job.split != TRAIN}
+    texts = []
+    for _, row in table_rows(root / "transcripts.tsv", ("speaker", "clip", "text")):
+        texts.append(_plain(row["text"]))
+        if sentence_key(row["speaker"], row["clip"]) in reserved:
+            held.add(texts[-1])
+    sentences = tuple(text for text in texts if text and text not in held)
     if not sentences:
         raise DataError(f"{root / 'transcripts.tsv'}: every sentence is left out; give transcripts of other sentences")
-    rows = sum(1 for _ in table_rows(root / "transcripts.tsv", ("text",)))
-    write_text(out, "".join(f"{text}\n" for text in sentences))
-    return TextReport(len(sentences), rows - len(sentences), len(held))
+    return TrainText(sentences, len(texts) - len(sentences), len(held - {""}))
+
+
+def write_train_text(source: PathLike, out: PathLike) -> TrainText:
+    """Write what `train_text` gives, one sentence a line.
+
+    Raises: DataError: as `train_text`. OutputError: `out` cannot be written.
+    """
+    found = train_text(source)
+    write_text(out, "".join(f"{text}\n" for text in found.sentences))
+    return found
 
 
 def _plain(text: str) -> str:
@@ -62,13 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="text file to write, one sentence a line")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        report = write_train_text(chosen.folder, chosen.out)
+        found = write_train_text(chosen.folder, chosen.out)
     except LipreadError as error:
         print(f"lipread: error: {error}", file=sys.stderr)
         return error.exit_code
     print(
-        f"{chosen.out}: {report.written} sentences; {report.left_out} left out, "
-        f"because their text is one of {report.held_texts} of val, test and unseen"
+        f"{chosen.out}: {len(found.sentences)} sentences; {found.left_out} left out, "
+        f"because their text is one of {found.held_texts} of val, test and unseen"
     )
     return 0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -25,21 +28,35 @@ def prepare_grid_command(
 ) -> None:
     """Prepare the clips and lip points of the GRID corpus; what is there already is kept."""
     from lipread.data.grid import prepare_grid
+    from lipread.errors import DataError
 
-    report = prepare_grid(
-        source,
-        out,
-        speakers=None if speakers is None else speakers.split(","),
-        splits=None if splits is None else splits.split(","),
-        processes=processes,
-        limit=limit,
-        landmarks=landmarks,
-        protocol=protocol,
-    )
+    with _ended_like_ctrl_c():
+        report = prepare_grid(
+            source,
+            out,
+            speakers=None if speakers is None else speakers.split(","),
+            splits=None if splits is None else splits.split(","),
+            processes=processes,
+            limit=limit,
+            landmarks=landmarks,
+            protocol=protocol,
+        )
     typer.echo(
         f"{out}: {report.prepared} clips prepared, {report.kept} kept, {report.left_out} left out "
         f"in {report.seconds:.0f} s; {out / 'report.tsv'} says which and why"
     )
+    if not report.prepared + report.kept:
+        raise DataError(f"{source}: every clip is left out; {out / 'report.tsv'} says why")
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, too, lets the tables be written while the block lasts."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @prepare_app.command("drawn")
@@ -55,5 +72,5 @@ def prepare_drawn_command(
     """Draw talking heads and prepare their crops; what is there already is kept."""
     from lipread.data.synthetic import write_prepared
 
-    clips = write_prepared(out, count, first_seed=seed, processes=processes, through_video=through_video)
-    typer.echo(f"{out}: {clips} clips")
+    report = write_prepared(out, count, first_seed=seed, processes=processes, through_video=through_video, show=True)
+    typer.echo(f"{out}: {report}")

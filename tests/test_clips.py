@@ -13,7 +13,16 @@ import pytest
 from lipread.config import NetworkConfig, TrainConfig
 from lipread.errors import DataError
 from lipread.training.batches import WordSpan
-from lipread.training.clips import COLUMNS, Clip, check_apart, divide_clips, load_clips, training_vocabulary, word_spans
+from lipread.training.clips import (
+    COLUMNS,
+    Clip,
+    check_apart,
+    divide_clips,
+    load_clips,
+    read_sound,
+    training_vocabulary,
+    word_spans,
+)
 from prepared import WORD, prepare, speak
 
 
@@ -135,6 +144,12 @@ def test_damaged_folders_are_one_sentence(damage: Callable[[Path], object], said
     assert said in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lost_sound_is_one_sentence(tmp_path: Path) -> None:
+    clip = Clip("x", "s", "train", "real", "a", 6, (), np.zeros((6, 9, 2)), None, sound_path=tmp_path / "x.m4a")
+    with pytest.raises(DataError, match="spelling; prepare that clip again$"):
+        read_sound(clip)
 
 
 def test_copied_folders_are_refused(tmp_path: Path) -> None:

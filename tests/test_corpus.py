@@ -90,6 +90,12 @@ def test_own_folder(tmp_path: Path) -> None:
         ("clip,text\na,b\n", "separated by tabs"),
         ("clip\ttext\n../a\tb\n", "line 2: clip='../a' is no plain file name"),
         ("clip\ttext\n\tb\n", "line 2: clip=''"),
+        ("clip\ttext\na\0b\tc\n", r"line 2: clip='a.x00b' is no plain file name"),
+        ("clip\ttext\na  b\tc\n", "line 2: clip='a  b' has white space other than single spaces inside; rename it"),
+        ("clip\ttext\na\u00a0b\tc\n", "line 2: clip='a.xa0b' has white space"),
+        ("clip\ttext\na\u2028b\tc\n", "line 2: clip='a.u2028b' has white space"),
+        (f"clip\ttext\n{'a' * 250}\tc\n{'é' * 126}\tc\n", "line 3: clip='é*' is longer than 250 bytes; rename it"),
+        (f"clip\ttext\na\t{'b' * 200_000}\n", r"manifest.tsv: cannot be read \(field larger than field limit"),
         ("clip\ttext\na\tb\na\tc\n", "line 3: clip='a' is there twice"),
         ("clip\tsplit\ttext\na\tdev\tb\n", "line 2: split='dev' is not known; it must be one of train, val, test,"),
         ("clip\ttext\n", "lists no clip"),
@@ -100,6 +106,17 @@ def test_bad_manifest(table: str, shown: str, tmp_path: Path) -> None:
     touch(tmp_path / "manifest.tsv", table)
     with pytest.raises(DataError, match=shown):
         read_corpus(tmp_path)
+
+
+def test_bad_names_in_the_official_layout(tmp_path: Path) -> None:
+    touch(tmp_path / "s1" / "my  holiday.mpg")
+    with pytest.raises(DataError, match="my  holiday.mpg: clip='s1_my  holiday' has white space .*; rename it"):
+        read_corpus(tmp_path)
+
+
+def test_a_number_of_frames_that_cannot_be_is_none(tmp_path: Path) -> None:
+    touch(tmp_path / "manifest.tsv", f"clip\ttext\tframes\na\tb\t{'9' * 5000}\n")
+    assert read_corpus(tmp_path)[0].frames is None
 
 
 def test_the_splits_are_those_of_training() -> None:

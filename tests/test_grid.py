@@ -19,8 +19,7 @@ from lipread import cli
 from lipread.audio import read_audio
 from lipread.config import TrainConfig, load_toml, make_config
 from lipread.data import grid
-from lipread.data.grid import prepare_grid, train_text
-from lipread.data.lip_points import sentence_key
+from lipread.data.grid import prepare_grid
 from lipread.errors import ConfigError, DataError
 from lipread.model.network import LipNetwork
 from lipread.mouth import read_crops
@@ -128,6 +127,24 @@ def test_command(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "the published list of held-out clips is not there" in capsys.readouterr().err
 
 
+def test_a_run_that_leaves_out_everything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    touch(tmp_path / "in" / "manifest.tsv", "clip\ttext\na\tb\n")
+    assert cli.main(["prepare", "grid", str(tmp_path / "in"), str(tmp_path / "out"), "--processes", "1"]) == 1
+    shown = capsys.readouterr()
+    assert "0 clips prepared, 0 kept, 1 left out" in shown.out
+    assert f"in: every clip is left out; {tmp_path / 'out' / 'report.tsv'} says why" in shown.err
+
+
+def test_a_corpus_is_not_prepared_into_itself(official: Path, tmp_path: Path) -> None:
+    """Its own manifest would be taken for a listing of clips in the next run."""
+    (tmp_path / "link").symlink_to(official)
+    before = sorted(official.rglob("*"))
+    for out in (official, official / "s1" / "..", tmp_path / "link"):
+        with pytest.raises(ConfigError, match="is the corpus itself.*name another folder"):
+            prepare_grid(official, out, show=False)
+    assert sorted(official.rglob("*")) == before
+
+
 def test_neither_layout(tmp_path: Path) -> None:
     touch(tmp_path / "holiday" / "beach.mp4")
     (tmp_path / "s1").mkdir()
@@ -149,29 +166,6 @@ def test_nothing_chosen(tmp_path: Path) -> None:
     for bad in ({"limit": -1}, {"processes": -1}, {"protocol": "easy-1"}):
         with pytest.raises(ConfigError, match="-1"):
             prepare_grid(tmp_path, tmp_path / "out", show=False, **bad)
-
-
-def test_train_text_by_hand(tmp_path: Path) -> None:
-    listed = "clip speaker split text", "s1_a s1 test one", "s1_b s1 train two", "s2_c s2 unseen six"
-    said = "speaker clip text", "s1 a one", "s1 b two", "s2 c six", "s9 z one", "s9 y ten", "s9 x six"
-    touch(tmp_path / "manifest.tsv", "\n".join(listed).replace(" ", "\t"))
-    touch(tmp_path / "transcripts.tsv", "\n".join(said).replace(" ", "\t"))
-    assert train_text(tmp_path) == ["two", "ten"]
-
-
-def test_train_text_of_the_corpus(grid_dir: Path) -> None:
-    held = [row for row in rows(grid_dir / "manifest.tsv") if row["split"] != "train"]
-    sentences = train_text(grid_dir)
-    assert not set(sentences) & {row["text"] for row in held}
-    assert len(sentences) > 30_000
-    keys = {sentence_key(row["speaker"], row["clip"]) for row in held}
-    assert len(keys) == len(held) == 189
-
-
-def test_train_text_without_transcripts(tmp_path: Path) -> None:
-    touch(tmp_path / "manifest.tsv", "clip\ttext\na\tb\n")
-    with pytest.raises(DataError, match="transcripts.tsv: cannot be read"):
-        train_text(tmp_path)
 
 
 def test_recipes_carry_no_media() -> None:

@@ -84,6 +84,32 @@ def test_damaged_files(other: dict[str, Any], shown: str, tmp_path: Path, out: P
     assert row["clip"] == "landmarks/s7.npz" and shown in row["reason"] and row["kept"] == "no"
 
 
+def test_a_file_that_cannot_be_read_any_more(tmp_path: Path, out: Path) -> None:
+    """What was prepared from it is kept, except what must not be trained on since."""
+    path = saved(tmp_path / "s7.npz")
+    assert prepare_lip_points(path, out, {}, {}, None) == (3, 0, 0)
+    whole = path.read_bytes()
+    path.write_bytes(b"PK\x03\x04 and no more")
+    assert prepare_lip_points(path, out, {("s7", "bbb"): "test"}, {}, None) == (0, 2, 0)
+    write_tables(out)
+    assert [clip.name for clip in load_clips(out)] == ["s7_aaa_p", "s7_ccc_p"]
+    (row,) = rows(out / "report.tsv")
+    assert row["kept"] == "yes" and row["reason"].endswith("its 2 sentences are kept as they were prepared before")
+    path.write_bytes(whole)
+    assert prepare_lip_points(path, out, {}, {}, None) == (1, 2, 0)
+    path.write_bytes(b"")
+    assert prepare_lip_points(path, out, {}, {"s7": "unseen"}, None) == (0, 0, 1)
+
+
+def test_names_that_lead_elsewhere(tmp_path: Path, out: Path) -> None:
+    path = saved(tmp_path / "s1.npz", clip=np.array(["aaa", "/../../../bbb", "c  c"]))
+    (tmp_path / "bbb_p.npy").touch()
+    assert prepare_lip_points(path, out, {("s1", "bbb"): "test"}, {}, None) == (1, 0, 2)
+    assert (tmp_path / "bbb_p.npy").exists()
+    write_tables(out)
+    assert [clip.name for clip in load_clips(out)] == ["s1_aaa_p"]
+
+
 def test_not_an_archive(tmp_path: Path) -> None:
     (tmp_path / "s1.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(DataError, match="cannot be read"):

@@ -7,18 +7,21 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from lipread import cli
 from lipread.data import synthetic
 from lipread.data.heads import Head, draw_crops
 from lipread.data.prepare import only_run
 from lipread.data.synthetic import (
     FIRST_RESERVED_SEED,
     GRAMMAR,
+    DrawnReport,
     clip_name,
     grid_sentence,
     main,
@@ -30,7 +33,7 @@ from lipread.drawn import reserved_seed, sentence
 from lipread.errors import ConfigError, DataError, OutputError
 from lipread.mouth import read_crops
 from lipread.training.clips import load_clips
-from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
+from lipread.values import FRAME_RATE_HZ, Array, MouthTrack, Word
 
 SEEDS = (300, 301)  # whose grain is coarse and fine
 
@@ -50,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two heads, drawn in this process."""
     folder = tmp_path_factory.mktemp("prepared") / "drawn"
-    assert write_prepared(folder, 2, first_seed=SEEDS[0]) == 2
+    assert write_prepared(folder, 2, first_seed=SEEDS[0]).clips == 2
     return folder
 
 
@@ -137,29 +140,24 @@ def test_training_reads_it(prepared: Path) -> None:
 
 
 def test_two_processes_write_what_one_does(prepared: Path, tmp_path: Path) -> None:
-    assert write_prepared(tmp_path / "two", 2, first_seed=SEEDS[0], processes=2) == 2
+    assert write_prepared(tmp_path / "two", 2, first_seed=SEEDS[0], processes=2).clips == 2
     one, two = contents(prepared), contents(tmp_path / "two")
-    assert one.keys() == two.keys()
-    films = {name for name in one if name.endswith(".mp4")}
-    assert len(films) == 2
-    assert {name: one[name] for name in one.keys() - films} == {name: two[name] for name in two.keys() - films}
-    for film in films:  # x264 does not choose the same bits every time, even in one process
-        crops = [read_crops(folder / film).astype(int) for folder in (prepared, tmp_path / "two")]
-        assert np.abs(crops[0] - crops[1]).mean() < 1.5
+    assert len([name for name in one if name.endswith(".mp4")]) == 2
+    assert one == two
 
 
 # --- restarts
 
 
 def test_a_restart_keeps_what_is_done(tmp_path: Path, quick: list[int]) -> None:
-    assert write_prepared(tmp_path, 3, first_seed=10) == 3
+    assert write_prepared(tmp_path, 3, first_seed=10).clips == 3
     before = contents(tmp_path)
-    assert write_prepared(tmp_path, 3, first_seed=10) == 3
+    assert write_prepared(tmp_path, 3, first_seed=10).clips == 3
     assert quick == [10, 11, 12]
     assert contents(tmp_path) == before
-    assert write_prepared(tmp_path, 5, first_seed=10) == 5  # goes on
+    assert write_prepared(tmp_path, 5, first_seed=10).clips == 5  # goes on
     assert quick == [10, 11, 12, 13, 14]
-    assert write_prepared(tmp_path, 1, first_seed=2) == 6
+    assert write_prepared(tmp_path, 1, first_seed=2).clips == 6
     assert [row["clip"] for row in table(tmp_path / "manifest.tsv")] == [clip_name(n) for n in (2, *range(10, 15))]
 
 
@@ -170,9 +168,34 @@ def test_a_lost_file_is_made_again(lost: str, tmp_path: Path, quick: list[int]) 
     (tmp_path / lost).unlink()
     (tmp_path / "crops" / ".half.part").write_bytes(b"left by a killed run")
     quick.clear()
-    assert write_prepared(tmp_path, 3, first_seed=10) == 3
+    assert write_prepared(tmp_path, 3, first_seed=10).clips == 3
     assert quick == [11]
     assert contents(tmp_path) == before
+
+
+def hum(words: Sequence[Word], frames: int, seed: int) -> Array:
+    return np.full(frames * 640, 0.1, np.float32)
+
+
+def test_a_lost_voice_is_made_again(tmp_path: Path, quick: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "espeak", hum)
+    assert write_prepared(tmp_path, 2, first_seed=10) == DrawnReport(2, 0)
+    before = contents(tmp_path)
+    (tmp_path / "sound" / "drawn000011.m4a").unlink()
+    assert write_prepared(tmp_path, 2, first_seed=10) == DrawnReport(2, 0)
+    assert quick == [10, 11, 11]
+    assert contents(tmp_path).keys() == before.keys()
+
+
+def test_heads_without_a_voice_are_told(tmp_path: Path, quick: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "espeak", hum)
+    assert str(write_prepared(tmp_path, 1)) == "1 clips"
+    monkeypatch.setattr(synthetic, "espeak", lambda *_: None)
+    report = write_prepared(tmp_path, 3)
+    assert report == DrawnReport(3, 2) and quick == [0, 1, 2]
+    for found, why in ((None, "is not there"), ("/bin/espeak-ng", "failed, or was not there when they were drawn")):
+        monkeypatch.setattr("shutil.which", lambda _, found=found: found)
+        assert str(report).startswith(f"3 clips, 2 of them without a voice, because eSpeak NG {why}; ")
 
 
 def test_a_killed_run_can_be_started_again(tmp_path: Path, quick: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +210,7 @@ def test_a_killed_run_can_be_started_again(tmp_path: Path, quick: list[int], mon
     with pytest.raises(KeyboardInterrupt):
         write_prepared(tmp_path, 3, first_seed=10)
     monkeypatch.setattr(synthetic, "write_points", write)
-    assert write_prepared(tmp_path, 3, first_seed=10) == 3
+    assert write_prepared(tmp_path, 3, first_seed=10).clips == 3
     assert quick == [10, 11, 11, 12]
     assert [clip.frames for clip in load_clips(tmp_path)] == [len(Head(sentence_of(n), n)) for n in (10, 11, 12)]
 
@@ -197,8 +220,8 @@ def test_a_killed_run_can_be_started_again(tmp_path: Path, quick: list[int], mon
 
 def test_through_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic, "sentence_of", lambda seed: "bin at")
-    assert write_prepared(tmp_path / "mesh", 1, first_seed=3, through_video=True) == 1
-    assert write_prepared(tmp_path / "known", 1, first_seed=3) == 1
+    assert write_prepared(tmp_path / "mesh", 1, first_seed=3, through_video=True).clips == 1
+    assert write_prepared(tmp_path / "known", 1, first_seed=3).clips == 1
     (found,), (known,) = load_clips(tmp_path / "mesh"), load_clips(tmp_path / "known")
     assert (found.text, found.words, found.frames) == (known.text, known.words, known.frames)
     assert found.crops_path is not None and known.crops_path is not None
@@ -218,7 +241,7 @@ def test_heads_that_the_mesh_does_not_find_are_reported(
         return MouthTrack(np.zeros((len(head), 96, 96), np.uint8), points, present)
 
     monkeypatch.setattr(synthetic, "through_mesh", watched)
-    assert write_prepared(tmp_path, 1, first_seed=3, through_video=True) == (kept == "yes")
+    assert write_prepared(tmp_path, 1, first_seed=3, through_video=True).clips == (kept == "yes")
     (row,) = table(tmp_path / "report.tsv")
     assert (row["clip"], row["kept"]) == ("drawn000003", kept)
     assert row["reason"].startswith("no face in ")
@@ -241,7 +264,7 @@ def test_reserved_seeds_are_refused(first: int, count: int, tmp_path: Path) -> N
 
 
 def test_the_last_free_seed_is_not_refused(tmp_path: Path, quick: list[int]) -> None:
-    assert write_prepared(tmp_path, 1, first_seed=FIRST_RESERVED_SEED - 1) == 1
+    assert write_prepared(tmp_path, 1, first_seed=FIRST_RESERVED_SEED - 1).clips == 1
     assert quick == [FIRST_RESERVED_SEED - 1]
 
 
@@ -279,7 +302,7 @@ def test_a_full_disk(tmp_path: Path, quick: list[int]) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.rglob("*.part")) == []
-    assert write_prepared(tmp_path, 2) == 2  # with room again
+    assert write_prepared(tmp_path, 2).clips == 2  # with room again
 
 
 # --- command line
@@ -291,8 +314,22 @@ def test_command_line(
     folder = str(tmp_path / "drawn")
     monkeypatch.setattr("sys.argv", ["synthetic", folder, "--count", "2", "--seed", "7", "--processes", "1"])
     main()
-    assert capsys.readouterr().out == f"{folder}: 2 clips\n"
+    assert capsys.readouterr().out.startswith(f"{folder}: 2 clips")
     assert quick == [7, 8]
+
+
+def test_both_commands_show_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[bool] = []
+
+    def noted(folder: Path, count: int, **options: Any) -> DrawnReport:
+        shown.append(options["show"])
+        return DrawnReport(count, 0)
+
+    monkeypatch.setattr(synthetic, "write_prepared", noted)
+    monkeypatch.setattr("sys.argv", ["synthetic", str(tmp_path)])
+    main()
+    assert cli.main(["prepare", "drawn", str(tmp_path)]) == 0
+    assert shown == [True, True]
 
 
 def test_command_line_refuses_in_one_line() -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lipread.data.transcripts import TextReport, main, write_train_text
+from lipread.data import transcripts
+from lipread.data.lip_points import sentence_key
+from lipread.data.transcripts import TrainText, main, train_text, write_train_text
 from lipread.errors import DataError
 
 MANIFEST = "clip\tspeaker\tsplit\ttext\ns1_a\ts1\ttrain\tone\ns1_b\ts1\tval\ttwo x\ns2_c\ts2\tunseen\tthree\n"
@@ -23,8 +25,24 @@ def folder(tmp_path: Path) -> Path:
 
 def test_by_hand(folder: Path) -> None:
     """A held-out text is left out whoever says it, in capitals or with other spaces too."""
-    assert write_train_text(folder, folder / "out.txt") == TextReport(written=3, left_out=3, held_texts=2)
+    found = write_train_text(folder, folder / "out.txt")
+    assert found == TrainText(("one", "four", "four"), left_out=3, held_texts=2) == train_text(folder)
     assert (folder / "out.txt").read_text() == "one\nfour\nfour\n"
+
+
+def test_a_held_out_recording_is_known_by_its_name(folder: Path) -> None:
+    """What transcripts.tsv says of it counts as well where the manifest says something else."""
+    (folder / "transcripts.tsv").write_text(f"{ROWS}S2\tc\tsix\ns9\tv\tSix\n")
+    assert train_text(folder) == TrainText(("one", "four", "four"), left_out=5, held_texts=3)
+
+
+def test_tables_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    for name in ("read_corpus", "table_rows"):
+        function = getattr(transcripts, name)
+        monkeypatch.setattr(transcripts, name, lambda *a, f=function, name=name: (read.append(name), f(*a))[1])
+    write_train_text(folder, folder / "out.txt")
+    assert read == ["read_corpus", "table_rows"]
 
 
 def test_real_text_has_nothing_that_is_measured_on(
@@ -39,6 +57,8 @@ def test_real_text_has_nothing_that_is_measured_on(
     held = {row["text"] for row in rows if row["split"] in ("val", "test", "unseen")}
     with open(grid_dir / "transcripts.tsv", encoding="utf-8", newline="") as file:
         spoken = [row["text"] for row in csv.DictReader(file, delimiter="\t")]
+    keys = {sentence_key(row["speaker"], row["clip"]) for row in rows if row["split"] != "train"}
+    assert len(keys) == len([row for row in rows if row["split"] != "train"]) == 189
     lines = out.read_text().splitlines()
     assert held and held.isdisjoint(lines)
     assert lines == [text for text in spoken if text not in held]

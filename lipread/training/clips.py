@@ -252,7 +252,7 @@ def read_sound(clip: Clip) -> Array:
     try:
         sound = read_audio(clip.sound_path, frames=clip.frames) if clip.sound_path else None
     except LipreadError as error:
-        raise DataError(f"{clip.sound_path}: {error}; prepare that clip again") from error
+        raise DataError(f"{clip.sound_path}: {str(error).rstrip('.')}; prepare that clip again") from error
     if sound is None:
         raise DataError(f"{clip.sound_path}: no sound in it; prepare that clip again")
     return sound
