@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lipread import __version__
 from lipread.errors import LipreadError, OutputError
-from lipread.files import are_one, inside
+from lipread.files import are_one, inside, is_full, require_apart
 from lipread.inputs import CAPTIONED_SUFFIX as CAPTIONED_SUFFIX  # imported from here by others
 from lipread.inputs import LIVE_SUFFIX, Failure, Job, key_of
 from lipread.inputs import VIDEO_SUFFIXES as VIDEO_SUFFIXES
@@ -96,8 +96,8 @@ class Recipe:
     def require_apart(self, job: Job) -> None:
         """Look whether a file that would be written, or grow and go, is the video itself. Raises: OutputError."""
         for each in self._touched(job.name):
-            if not is_url(each) and not is_url(job.source) and are_one(each, job.source):
-                raise OutputError(f"{each} is the video itself and would be replaced; choose another output folder")
+            if not is_url(each) and not is_url(job.source):
+                require_apart(each, job.source)
 
     def require_inputs_kept(self, jobs: Sequence[Job]) -> None:
         """Look before all work whether a file that one job writes is the video of another. Raises: OutputError."""
@@ -379,7 +379,11 @@ def _named_where_it_fails(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); leave out --live") from error
+        with contextlib.suppress(OSError):
+            if not path.stat().st_size:  # made just now
+                path.unlink()
+        advice = "free some space" if is_full(error) else "leave out --live"
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def live_line(segment: Segment) -> str:

@@ -34,6 +34,12 @@ _WANTED: dict[str, tuple[Any, ...]] = {  # settings that change what the weights
 }
 _EMBEDDINGS, _BIAS = "bert.embeddings.word_embeddings.weight", "cls.predictions.bias"
 _DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+_SIZES = {  # setting -> the weight that has its size, and along which dimension
+    "vocab_size": (_EMBEDDINGS, 0), "hidden_size": (_EMBEDDINGS, 1),
+    "max_position_embeddings": ("bert.embeddings.position_embeddings.weight", 0),
+    "type_vocab_size": ("bert.embeddings.token_type_embeddings.weight", 0),
+    "intermediate_size": ("bert.encoder.layer.0.intermediate.dense.weight", 0),
+}
 _NEXT, _POOLER = "cls.seq_relationship.", "bert.pooler."
 
 
@@ -58,6 +64,7 @@ def load_bert(folder: PathLike) -> tuple[BertLanguageModel, WordPiece]:
         )
     file = folder / WEIGHTS
     state, next_sentence = _published_state(file, _read_weights(file))
+    _check_sizes(file, state, config)
     model = BertLanguageModel(config, next_sentence=next_sentence and config.type_vocab_size > 1)
     wanted = model.state_dict()
     if not model.next_sentence:
@@ -174,6 +181,20 @@ def _published_state(file: Path, weights: Mapping[str, Tensor]) -> tuple[dict[st
     if decoder is not None and _EMBEDDINGS in state and not torch.equal(decoder, state[_EMBEDDINGS]):
         raise CheckpointError(f"{file}: {_DECODER} differs from {_EMBEDDINGS}, to which it must be tied; give another")
     return state, all(any(key.startswith(prefix) for key in state) for prefix in (_NEXT, _POOLER))
+
+
+def _check_sizes(file: Path, state: Mapping[str, Tensor], config: EncoderConfig) -> None:
+    """Look before a model is built, which may not fit into memory. Raises: CheckpointError: the weights differ."""
+    sizes = {"num_hidden_layers": len({key.split(".")[3] for key in state if key.startswith("bert.encoder.layer.")})}
+    for name, (key, place) in _SIZES.items():
+        shape = state[key].shape if key in state else ()
+        sizes[name] = shape[place] if place < len(shape) else 0
+    for name, size in sizes.items():
+        if (wanted := getattr(config, name)) != size:
+            raise CheckpointError(
+                f"{file}: does not fit {CONFIG}: {name} is {wanted} there, but the weights have {size}; "
+                "get both from the same model"
+            )
 
 
 def _check_same(file: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

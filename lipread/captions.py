@@ -114,8 +114,7 @@ def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
     if stream.codec_context.codec.canonical_name in SOUND_IN_MP4:
         made = _copied(container, stream, film.add_stream_from_template(stream), clock)
     else:
-        rate_hz = min(AAC_RATES_HZ, key=lambda each: abs(each - stream.rate))
-        target = film.add_stream("aac", rate=rate_hz, layout="stereo" if stream.channels > 1 else "mono")
+        target = aac_stream(film, stream)
         made = _as_aac(container, stream, target, clock)
 
     def until_broken() -> Iterator[Any]:
@@ -131,6 +130,12 @@ def _sound_packets(film: OutputContainer, source: PathLike) -> Iterator[Any]:
                 return  # a broken tail: what could be read is there
 
     return until_broken()
+
+
+def aac_stream(film: OutputContainer, sound: Any) -> Any:
+    """A stream of the film for another file's sound as AAC, mono or stereo, at the nearest rate that AAC has."""
+    rate_hz = min(AAC_RATES_HZ, key=lambda each: abs(each - sound.rate))
+    return film.add_stream("aac", rate=rate_hz, layout="stereo" if sound.channels > 1 else "mono")
 
 
 def _copied(container: Any, stream: Any, target: Any, clock: Clock) -> Iterator[Any]:

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ from lipread.cli_sound import noise_command, sync_command
 from lipread.cli_transcribe import transcribe_command
 from lipread.config import SearchConfig
 from lipread.errors import ConfigError, LipreadError
-from lipread.files import printable
+from lipread.files import printable, require_path
 
 UNUSABLE_PATH = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
@@ -91,12 +92,18 @@ def crop(
     """Show what the model sees: the mouth, cut out and straightened."""
     from lipread.errors import NoFaceError
     from lipread.files import inside
-    from lipread.pipeline import watch_mouth
+    from lipread.pipeline import checkpoint_path, watch_mouth
 
+    if not (strip or film):
+        raise ConfigError("there is nothing to write; leave out --no-strip or --no-film")
+    if words and not strip:
+        raise ConfigError("--words are written under the strip; leave out --no-strip, or --words")
+    checkpoint_path(model)  # whoever names one wants to know, also where nothing is read
+    reader = load_reader(model, device) if words else None
     watched = watch_mouth(video, speaker=parse_speaker(speaker))
     if not watched.faces:
         raise NoFaceError(f"{video}: no face was found, so there is no mouth to show; use a video that shows a face")
-    said = load_reader(model, device).read_track(watched.track).words if words else ()
+    said = reader.read_track(watched.track).words if reader else ()
     from lipread.inputs import CROPS_SUFFIX
     from lipread.mouth import crop_strip, write_crops_mp4
     from lipread.terminal import write_png
@@ -148,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
     try:
+        _require_paths(given)
         code = app(given, prog_name="lipread", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -170,6 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(error, "format_message"):  # typer's own errors about how the command was called
             return _fail(f"{error.format_message()} See: lipread --help", getattr(error, "exit_code", 2))
         return _fail(f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1)
+
+
+def _require_paths(given: Sequence[str]) -> None:
+    """Refuse "" as an argument and after -o; after other options it may mean nothing of its kind."""
+    for before, each in pairwise(["lipread", *given]):
+        is_path = before in ("-o", "--output-dir") or not before.startswith("-")
+        if each == "--output-dir=" or (is_path and not each):
+            require_path("")
 
 
 def _fail(message: str, code: int) -> int:

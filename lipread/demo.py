@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
 from lipread.errors import NoFaceError
-from lipread.files import inside
+from lipread.files import inside, require_apart
 from lipread.metrics import score
-from lipread.outputs import write_outputs
+from lipread.outputs import output_paths, write_outputs
 from lipread.terminal import out, read_from, show_transcript, word_table
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ def run_demo(
         video = inside(folder, f"talking-head-{seed}.mp4")
         out.print(f"drawing talking head {seed} ...")
         draw_video(video, said, seed)
+    film = inside(folder, video.stem + CAPTIONED_SUFFIX)
+    output_paths(video, folder, video.stem)  # what cannot be is told before it is read
+    require_apart(film, video)
     transcript = reader.transcribe(video, modality=modality)
     written = write_outputs(transcript, folder, video.stem)
-    film = inside(folder, video.stem + CAPTIONED_SUFFIX)
     write_captioned_video(video, transcript, film)
     show_transcript(transcript)
     if transcript.words:

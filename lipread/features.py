@@ -136,10 +136,11 @@ def _sound(path: PathLike, warnings: list[str]) -> Array:
 def _as_long_as_the_picture(path: PathLike, sound: Array) -> Array:
     """Sound (N,), cut or filled with silence to the frames of the picture, as with modality both; where there is none,
     as it is."""
+    from lipread.picture import MIN_SIDE_PX
     from lipread.video import read_frames
 
     try:
-        with read_frames(path) as pictures:
+        with read_frames(path, max_side_px=MIN_SIDE_PX) as pictures:  # they are only counted
             wanted = SAMPLES_PER_FRAME * sum(1 for _ in pictures)
     except VideoError:
         return sound

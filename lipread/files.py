@@ -8,11 +8,12 @@ import errno
 import itertools
 import os
 import re
+import socket
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
-from lipread.errors import DataError, OutputError
+from lipread.errors import ConfigError, DataError, OutputError
 
 PathLike = str | os.PathLike[str]
 
@@ -23,6 +24,7 @@ IN_THE_WAY = {
 }  # fmt: skip
 WEIGHTS = Path(str(resources.files("lipread"))) / "weights"  # the bundled checkpoints
 
+_PART = f".lipread-{socket.gethostname()}-"  # machines may share a folder, and each counts its own processes
 _counter = itertools.count()
 
 
@@ -33,13 +35,13 @@ def written_whole(path: PathLike) -> Iterator[Path]:
     Raises: OutputError: the folder cannot be made, or the file cannot be written (full disk, no permission).
     """
     target = Path(path)
-    temporary = target.parent / f".lipread-{os.getpid()}-{next(_counter)}{PART_SUFFIX}"
+    temporary = target.parent / f"{_PART}{os.getpid()}-{next(_counter)}{PART_SUFFIX}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno is None or is_full(error)
         why = IN_THE_WAY.get(error.errno or 0, error.strerror or str(error))
         raise OutputError(
             f"{target} cannot be written ({why}); {'free some space or ' if full else ''}choose another folder"
@@ -47,6 +49,11 @@ def written_whole(path: PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a file could not be written because there is no room for it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -61,14 +68,20 @@ def opened_table(path: PathLike, *, restval: str | None = None) -> Iterator[csv.
         yield csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval=restval)
 
 
+def require_path(given: PathLike) -> None:
+    """Refuse "", which the methods of Path take for the current folder. Raises: ConfigError."""
+    if not os.fspath(given):
+        raise ConfigError("an empty path was given, as by a variable that is not set; give one, or . for this folder")
+
+
 def require_writable(path: PathLike, suffix: str) -> None:
     """Look before long work whether a file can be written there.
 
-    Raises: OutputError: it cannot, or its name has another suffix.
+    Raises: ConfigError: its name has another suffix. OutputError: it cannot.
     """
     target = Path(path)
     if target.suffix.lower() != suffix:
-        raise OutputError(f"{target} is no name for what is written there; give one that ends in {suffix}")
+        raise ConfigError(f"{target} is no name for what is written there; give one that ends in {suffix}")
     folder = next((each for each in target.absolute().parents if each.exists()), target.absolute().parent)
     if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{target} cannot be written; choose a file in a folder that you may write to")
@@ -86,8 +99,8 @@ def partner_weights(path: PathLike, name: str) -> Path:
 
 
 def part_owner(path: Path) -> int | None:
-    """The process that writes, or wrote, a temporary file of `written_whole`; None where it is no such file."""
-    match = re.fullmatch(rf"\.lipread-(\d+)-\d+{re.escape(PART_SUFFIX)}", path.name)
+    """The process of this machine that writes, or wrote, a temporary file of `written_whole`; None where none did."""
+    match = re.fullmatch(rf"{re.escape(_PART)}(\d+)-\d+{re.escape(PART_SUFFIX)}", path.name)
     return int(match[1]) if match else None
 
 
@@ -138,6 +151,12 @@ def inside(folder: PathLike, name: str) -> Path:
 def are_one(path: PathLike, other: PathLike) -> bool:
     """Whether both are names of one file that is there."""
     return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def require_apart(path: PathLike, video: PathLike) -> None:
+    """Look whether a file that would be written is the video that it is made of. Raises: OutputError."""
+    if are_one(path, video):
+        raise OutputError(f"{os.fspath(path)} is the video itself and would be replaced; choose another output folder")
 
 
 def printable(text: str) -> str:

@@ -73,7 +73,14 @@ class HuggingFaceScorer:
         if start is None:
             start = config.bos_token_id
         self._start: list[int] = [] if start is None or self.masked else [start]
-        special = len(self._tokenizer("")["input_ids"]) if self.masked else 1
+        around: list[int] = self._tokenizer("")["input_ids"] if self.masked else self._start
+        used = max(self._tokenizer.vocab_size - 1, *around, self._tokenizer.mask_token_id if self.masked else 0)
+        if used >= (getattr(config, "vocab_size", None) or math.inf):  # of what was added later some is never in a text
+            raise ConfigError(
+                f"{name_or_folder}: its tokenizer numbers pieces up to {used}, but the model has only "
+                f"{config.vocab_size} (the files do not belong together)"
+            )
+        special = len(around) if self.masked else 1
         # some models number their positions from two on
         self._room = max(1, int(min(positions - 2, self._tokenizer.model_max_length, LONGEST)) - special)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lipread.errors import DataError, LipreadError
-from lipread.files import PathLike
+from lipread.files import PathLike, require_path
 from lipread.outputs import WRITERS
 from lipread.remote import is_url, videos_at
 from lipread.run_record import RECORD_NAME
@@ -82,10 +82,12 @@ def collect(
         listed: the same from a list: files are named by their whole path as it is written there.
         known: names that were given to inputs before, by `Job.key`: they keep them.
     Returns: jobs with distinct names, each file once; and the paths that are no use.
+    Raises: ConfigError: a path is empty.
     """
     failures: list[Failure] = []
     found: dict[str, tuple[Path | str, Path]] = {}  # key -> (video, its path for the outputs)
     for given, whole in [(each, False) for each in paths] + [(each, True) for each in listed]:
+        require_path(given)
         at = _found_remotely(str(given), failures) if is_url(given) else _found_at(Path(given), whole, failures)
         for video, below in at:
             found.setdefault(key_of(video), (video, below))

@@ -11,15 +11,18 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from lipread.alphabet import BLANK, Alphabet
 from lipread.config import MOST_WEIGHT, Config, SearchConfig, make_config
-from lipread.decoding.lm import SentenceScorer
+from lipread.decoding.lm import NgramModel, SentenceScorer
 from lipread.decoding.search import Decoder, Search
 from lipread.errors import ConfigError, DataError, OutputError
+
+if TYPE_CHECKING:
+    from lipread.decoding.ngram_binary import Ngrams
 
 BUNDLED_FOLDER = Path(__file__).parent / "weights" / "lm"
 ARPA_SUFFIXES = (".arpa", ".arpa.gz")
@@ -54,8 +57,6 @@ class LanguageModel:
     def load(self) -> SentenceScorer:
         """Read it. Raises: DataError, ConfigError: damaged or of another kind. MissingDependencyError: extra `hf`."""
         if self.kind == "ngram":
-            from lipread.decoding.lm import NgramModel
-
             assert self.path is not None
             return NgramModel.load(self.path)
         if self.kind == "bert":
@@ -98,7 +99,7 @@ def find_language_model(name_or_path: str) -> LanguageModel:
 def _folder_kind(folder: Path) -> Kind:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{folder}: no readable config.json there ({error}); give the folder of a model") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ConfigError(f"{folder / 'config.json'}: has no model_type; give the folder of a language model")
@@ -138,7 +139,7 @@ def read_tuned(path: Path) -> Tuned:
         return Tuned()
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}); delete it and run `lipread lm tune` again") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: is not a table of values; delete it and run `lipread lm tune` again")
@@ -166,14 +167,16 @@ def make_search(config: SearchConfig, alphabet: Alphabet, *, scorer: SentenceSco
     if kind == "grammar":
         decoder, name = _grammar_decoder(config, alphabet), f"grammar {config.grammar or DEFAULT_GRAMMAR}"
     else:
-        decoder = _beam_decoder(config, alphabet, model if in_search else None, weight, word_score)
+        loaded = scorer if isinstance(scorer, NgramModel) else None
+        ngram = (loaded or model.path) if model and in_search else None
+        decoder = _beam_decoder(config, alphabet, ngram, weight, word_score)
     rescore = None
     if model is not None:
         name += f" + {model.name}"
         if not in_search:
             from lipread.decoding.rescore import Remembering, Rescorer
 
-            scorer = scorer or Remembering(_load_checked(model, alphabet))
+            scorer = scorer or Remembering(load_checked(model, alphabet))
             rescore = Rescorer(scorer, weight, word_score, config.next_weight)
     if config.next_weight and not getattr(scorer, "can_follow", False):
         raise ConfigError(
@@ -186,12 +189,11 @@ def make_search(config: SearchConfig, alphabet: Alphabet, *, scorer: SentenceSco
     )
 
 
-def _load_checked(model: LanguageModel, alphabet: Alphabet) -> SentenceScorer:
+def load_checked(model: LanguageModel, alphabet: Alphabet) -> SentenceScorer:
     """Read it. Raises: as `LanguageModel.load`; DataError: it knows nothing that can be written."""
     loaded = model.load()
     if model.kind == "ngram":
         from lipread.decoding.beam import check_knows
-        from lipread.decoding.lm import NgramModel
 
         assert isinstance(loaded, NgramModel)
         check_knows(loaded, model.name, alphabet)
@@ -216,7 +218,7 @@ def _grammar_decoder(config: SearchConfig, alphabet: Alphabet) -> Decoder:
 
 
 def _beam_decoder(
-    config: SearchConfig, alphabet: Alphabet, model: LanguageModel | None, weight: float, word_score: float
+    config: SearchConfig, alphabet: Alphabet, ngram: Path | Ngrams | None, weight: float, word_score: float
 ) -> Decoder:
     from lipread.decoding.beam import BeamDecoder, read_lexicon
 
@@ -224,5 +226,5 @@ def _beam_decoder(
     beam_size = config.beam_size or DEFAULT_BEAM_SIZE
     return BeamDecoder(
         alphabet, beam_size=beam_size, nbest=max(config.nbest or DEFAULT_NBEST, RESCORED), lexicon=lexicon,
-        lm=model.path if model else None, lm_weight=weight, word_score=word_score,
+        lm=ngram, lm_weight=weight, word_score=word_score,
     )

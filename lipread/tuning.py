@@ -17,7 +17,7 @@ from lipread.decoding.align import align_words
 from lipread.decoding.greedy import greedy_decode
 from lipread.decoding.rescore import Remembering
 from lipread.errors import DataError
-from lipread.language_models import LanguageModel, Tuned, make_search
+from lipread.language_models import LanguageModel, Tuned, load_checked, make_search
 from lipread.metrics import right_words
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
@@ -50,9 +50,11 @@ def tune_weights(
 
     Args:
         base: the other options of the search.
+    Raises: as `load_checked`.
     """
     base = base or SearchConfig(decoder="beam", lm=model.name)
-    scorer = None if model.kind == "ngram" else Remembering(model.load())
+    loaded = load_checked(model, alphabet)
+    scorer = loaded if model.kind == "ngram" else Remembering(loaded)  # the beam asks an n-gram word by word
     trials = []
     for weight, word_score in product(WEIGHTS, WORD_SCORES):
         options = base.model_copy(update={"lm_weight": weight, "word_score": word_score})

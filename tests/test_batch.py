@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +273,21 @@ def test_live_files_are_made_only_where_they_are_asked_for_and_can_be(tmp_path: 
     assert names(tmp_path / "out") == ["b.txt", RECORD_NAME]
     report = read(PretendReader(), jobs[1:], tmp_path / "out", live=True, skip_existing=False)
     assert "b.live cannot be written" in report.failures[0].message and "--live" in report.failures[0].message
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here to stand for a full disk")
+def test_on_a_full_disk_no_empty_live_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = open
+
+    def full(path: Any, mode: str = "r", **more: Any) -> Any:
+        real(path, mode, **more).close()  # a name takes no room
+        return real("/dev/full" if str(path).endswith(".live") else path, mode, **more)
+
+    monkeypatch.setattr("builtins.open", full)
+    jobs, _ = collect([files(tmp_path / "in", a_mp4="fine")])
+    report = read(PretendReader(), jobs, tmp_path / "out", live=True)
+    assert "a.live cannot be written (No space left on device); free some space" in report.failures[0].message
+    assert names(tmp_path / "out") == [RECORD_NAME]
 
 
 def test_only_what_a_live_run_left_goes_when_the_outputs_are_there(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lipread.compare import Reading, compare, figures, read_clips, usual_ways
 from lipread.config import SearchConfig
 from lipread.decoding.align import align_words
 from lipread.decoding.greedy import greedy_decode
+from lipread.decoding.lm import NgramModel
 from lipread.decoding.search import Search
 from lipread.errors import DataError
 from lipread.evaluate import EvalClip
@@ -126,15 +127,24 @@ def unsure(first: str, second: str, lead: float) -> Array:
     return np.asarray(rows - np.log(np.exp(rows).sum(1, keepdims=True)), np.float32)
 
 
-def test_tuning_finds_a_weight_that_helps_and_no_larger_one(tmp_path: object) -> None:
-    arpa = tmp_path / "pins.arpa"  # type: ignore[operator]
+def test_tuning_finds_a_weight_that_helps_and_no_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arpa = tmp_path / "pins.arpa"
     arpa.write_text(
         "\\data\\\nngram 1=6\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-9\t<unk>\n"
         "-0.3\tbin\n-1.3\tpin\n-0.5\tblue\n\n\\end\\\n"
     )
     model = find_language_model(str(arpa))
     readings = [Reading("a", "bin blue", unsure("pin", "bin", 0.3))]
+    read = NgramModel.load
+    opened: list[Path] = []
+
+    def counted(path: Path) -> NgramModel:
+        opened.append(path)
+        return read(path)
+
+    monkeypatch.setattr(NgramModel, "load", counted)
     trials = tune_weights(readings, model, WORDS, base=SearchConfig(decoder="beam", lm=str(arpa)))
+    assert opened == [arpa]  # once for all trials
     assert (trials[0].wer, trials[0].word_score) == (0.0, 0.0)
     assert trials[0].weight == 0.2  # 0.2 x ln 10 > 0.3 > 0.1 x ln 10
     assert max(trial.wer for trial in trials if trial.weight == 0) == 0.5

@@ -42,6 +42,23 @@ def test_own_text_is_normalised(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "set red now" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["talk.json", "talk.srt", "talk.captioned.mp4"])
+def test_the_video_itself_is_never_replaced(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load_reader", lambda *_: teller())
+    film = media.write_video(tmp_path / "talk.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 5)
+    content = film.read_bytes()
+    if name == "talk.captioned.mp4":
+        (tmp_path / name).hardlink_to(film)
+    else:
+        film = film.rename(tmp_path / name)
+    assert cli.main(["demo", str(film), "-o", str(tmp_path)]) == 1
+    assert f"{name} is the video itself and would be replaced" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == content
+    assert {path.name for path in tmp_path.iterdir()} <= {"talk.mp4", name}
+
+
 def test_given_video_without_a_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     film = media.write_video(tmp_path / "wall.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 10)
     with pytest.raises(NoFaceError, match=r"wall\.mp4: no face was found"):

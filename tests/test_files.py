@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from lipread.errors import DataError, OutputError
-from lipread.files import inside, read_text, write_text, written_whole
+from lipread.files import inside, part_owner, read_text, write_text, written_whole
 
 
 def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
@@ -19,6 +20,12 @@ def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> No
             assert temporary.parent == target.parent and temporary != target
         assert target.read_text() == text
     assert os.listdir(target.parent) == ["talk.txt"]
+
+
+def test_machines_that_share_a_folder_do_not_write_the_same_file(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "talk.txt") as temporary:
+        assert socket.gethostname() in temporary.name and part_owner(temporary) == os.getpid()
+        temporary.touch()
 
 
 def test_a_link_does_not_lead_out_either(tmp_path: Path) -> None:

@@ -116,7 +116,11 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes(b"s = caf\xe9")
     with pytest.raises(DataError, match=r"mine\.txt is not a text in UTF-8 \(byte 7\); save"):
         load_grammar(path)
-    for missing in ("gird", "x\0y", str(tmp_path), tmp_path / "none.txt"):
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be read .Is a directory.; give the path of a grammar file"):
+        load_grammar(tmp_path)
+    with pytest.raises(DataError, match=r"there is no grammar 'a{300}\.\.\.'; give the path"):
+        load_grammar("a" * 5000)
+    for missing in ("gird", "x\0y", tmp_path / "none.txt"):
         with pytest.raises(DataError, match=r"there is no grammar .*; give the path .* grid"):
             load_grammar(missing)
 

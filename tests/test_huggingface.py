@@ -147,6 +147,19 @@ def test_damaged_folders_are_refused(
     assert capfd.readouterr() == ("", "")  # no progress bar, no report
 
 
+def test_a_tokenizer_that_knows_more_than_the_model_is_refused(tmp_path: Path) -> None:
+    config = transformers.DistilBertConfig(vocab_size=len(WORDS) - 1, dim=16, hidden_dim=32, n_layers=1, n_heads=2)
+    transformers.DistilBertForMaskedLM(config).save_pretrained(tmp_path / "masked")
+    save_tokenizer(tmp_path / "masked", around=True)
+    with pytest.raises(ConfigError, match="/masked: its tokenizer numbers pieces up to 10, but the model has only 10 "):
+        HuggingFaceScorer(str(tmp_path / "masked"))
+    config = transformers.GPT2Config(vocab_size=5, n_embd=16, n_layer=1, n_head=2, bos_token_id=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "causal")
+    save_tokenizer(tmp_path / "causal", around=False)
+    with pytest.raises(ConfigError, match="/causal: its tokenizer numbers pieces up to 10, but the model has only 5 "):
+        HuggingFaceScorer(str(tmp_path / "causal"))
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

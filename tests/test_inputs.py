@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lipread.errors import DataError
+from lipread.errors import ConfigError, DataError
 from lipread.inputs import MAX_PART_BYTES, collect, read_list, require_jobs
 from lipread.run_record import RECORD_NAME
 from test_batch import files
@@ -53,6 +53,14 @@ def test_useless_paths_are_named(tmp_path: Path) -> None:
         require_jobs(jobs, failures)
     with pytest.raises(DataError, match="no video was given"):
         require_jobs([], [])
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files(tmp_path, a_mp4=""))
+    for given in ({"paths": [""]}, {"paths": ["a.mp4"], "listed": [""]}):
+        with pytest.raises(ConfigError, match="an empty path was given"):
+            collect(**given)
+    assert named(".") == named(Path()) == ["a"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")

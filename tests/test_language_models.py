@@ -68,7 +68,8 @@ def test_what_was_tuned_lies_beside_the_model(arpa: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said_so"),
-    [("{", "cannot be read"), ("[]", "not a table"), ('{"weight": -1}', "weight=-1"), ('{"wait": 1}', "did you mean")],
+    [("{", "cannot be read"), ("[]", "not a table"), ('{"weight": -1}', "weight=-1"), ('{"wait": 1}', "did you mean"),
+     ("[" * 100_000, "cannot be read")],
 )
 def test_damaged_tuning_is_refused(arpa: Path, content: str, said_so: str) -> None:
     tuned_path(arpa).write_text(content)
@@ -102,7 +103,7 @@ def test_unknown_names_list_the_known(name: str) -> None:
         find_language_model(name)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", "[" * 100_000])
 def test_folders_of_another_kind_are_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)

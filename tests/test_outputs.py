@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,11 @@ def test_json_has_whispers_fields_and_ours() -> None:
     assert json.loads(WRITERS["json"].render(NOTHING))["reason"].startswith("no face")
 
 
+def test_json_never_holds_what_is_no_number() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        WRITERS["json"].render(replace(TALK, confidence=math.nan))
+
+
 def test_formats() -> None:
     assert chosen_formats("all") == ("txt", "srt", "vtt", "tsv", "json")
     assert chosen_formats(" JSON, .txt ") == ("txt", "json")
@@ -130,6 +136,14 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="choose another folder"):
         write_outputs(TALK, tmp_path / "out", "talk", ("txt",))
+
+
+def test_the_video_itself_is_never_replaced(tmp_path: Path) -> None:
+    (film := tmp_path / "talk.json").write_text("a film with an odd name")
+    with pytest.raises(OutputError, match=r"talk\.json is the video itself and would be replaced"):
+        write_outputs(replace(TALK, source=str(film)), tmp_path, "talk")
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.json"]
+    assert film.read_text() == "a film with an odd name"
 
 
 def test_milliseconds() -> None:

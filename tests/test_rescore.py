@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
 
 from lipread.decoding.rescore import Remembering, Rescorer
+from lipread.errors import DataError
 from lipread.values import Hypothesis
 
 CANDIDATES = (Hypothesis("lay red", -2.0, -2.0), Hypothesis("lay red now", -2.5, -2.5), Hypothesis("bin", -4.0, -4.0))
@@ -73,3 +75,14 @@ def test_a_full_memory_starts_anew() -> None:
     assert scorer.scores(["bin", "lay red"]) == [-1.0, -5.0]
     assert scorer.scores(["lay red now", "bin"]) == [-3.0, -1.0]
     assert inner.asked == ["bin", "lay red", "lay red now", "bin"]
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers_are_refused(score: float) -> None:
+    with pytest.raises(DataError, match=f"gives the score {score}; its weights are damaged"):
+        Rescorer(Table(lay_red=-5.0, lay_red_now=score, bin=-1.0), 0.0)(CANDIDATES)
+    odd = table()
+    odd.next_score = lambda *_: score  # type: ignore[method-assign]
+    with pytest.raises(DataError, match=f"gives the score {score}"):
+        Rescorer(odd, 0.5, next_weight=1.0)(CANDIDATES, "go")
+    assert len(Rescorer(odd, 0.5, next_weight=1.0)(CANDIDATES)) == 3  # nothing goes before

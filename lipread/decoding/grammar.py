@@ -7,6 +7,7 @@ grammar.accepts("bin blue at f two now")  # True
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lipread.decoding.grammar_format import Choice, Expression, Reference, Repea
 from lipread.decoding.word_graph import Graph, Sketch
 from lipread.errors import ConfigError, DataError
 
+MOST_SHOWN = 300  # letters of a name that is none
 SHIPPED = Path(__file__).parent / "grammars"
 
 
@@ -73,11 +75,17 @@ def load_grammar(name_or_path: str | Path) -> Grammar:
     except (OSError, ValueError) as error:  # ValueError: also a path with a zero byte
         if isinstance(error, UnicodeDecodeError):
             raise DataError(f"{path} is not a text in UTF-8 (byte {error.start}); save the grammar as UTF-8") from None
+        if isinstance(error, OSError) and os.path.exists(path):
+            raise DataError(f"{path} cannot be read ({error.strerror}); give the path of a grammar file") from None
         raise DataError(
-            f"there is no grammar {str(name_or_path)!r}; give the path of a grammar file, or one of the shipped "
-            f"names: {', '.join(shipped_grammars())}"
+            f"there is no grammar {_short(str(name_or_path))!r}; give the path of a grammar file, or one of the "
+            f"shipped names: {', '.join(shipped_grammars())}"
         ) from None
     return Grammar.parse(text, origin=str(name_or_path))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MOST_SHOWN else name[:MOST_SHOWN] + "..."
 
 
 def spell(grammar: Grammar, alphabet: Alphabet) -> Graph[int]:

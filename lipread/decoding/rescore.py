@@ -5,10 +5,12 @@ Source: Salazar et al. 2020, arXiv:1910.14659, for rescoring with (pseudo-)log-l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lipread.decoding.lm import SentenceScorer
+from lipread.errors import DataError
 from lipread.values import Hypothesis
 
 
@@ -36,12 +38,15 @@ class Rescorer:
         Args:
             candidates: of one utterance.
             previous: text of the utterance before, "" where there is none.
+        Raises: DataError: the language model gives a score that is no finite number.
         """
         texts = [each.text for each in candidates]
         scores = self.scorer.scores(texts)
         following = [0.0] * len(texts)
         if self.next_weight and previous and getattr(self.scorer, "can_follow", False):
             following = [self.scorer.next_score(previous, text) for text in texts]  # type: ignore[attr-defined]
+        if wrong := [score for score in (*scores, *following) if not math.isfinite(score)]:
+            raise DataError(f"the language model gives the score {wrong[0]}; its weights are damaged, get it again")
         scored = [
             replace(
                 each,

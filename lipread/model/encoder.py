@@ -46,7 +46,7 @@ class BertSelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = config.attention_probs_dropout_prob
 
-    def forward(self, x: Tensor, valid: Tensor, context: Context | None) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None = None) -> Tensor:
         q, k, v = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
             for part in (self.query, self.key, self.value)
@@ -81,7 +81,7 @@ class BertAttention(nn.Module):
         self.self = BertSelfAttention(config)
         self.output = BertResidual(config.hidden_size, config)
 
-    def forward(self, x: Tensor, valid: Tensor, context: Context | None) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None = None) -> Tensor:
         out: Tensor = self.output(self.self(x, valid, context), x)
         return out
 
@@ -106,7 +106,7 @@ class BertLayer(nn.Module):
         self.intermediate = BertIntermediate(config)
         self.output = BertResidual(config.intermediate_size, config)
 
-    def forward(self, x: Tensor, valid: Tensor, context: Context | None) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor, context: Context | None = None) -> Tensor:
         x = self.attention(x, valid, context)
         out: Tensor = self.output(self.intermediate(x), x)
         return out

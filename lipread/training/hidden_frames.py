@@ -132,7 +132,7 @@ def exchange_halves(batch: Batch) -> tuple[Batch, Tensor]:
     """
     rows, partner = torch.arange(len(batch.names)), torch.arange(len(batch.names))
     kinds = (batch.use_pixels + 2 * batch.use_points + 4 * batch.use_sound).cpu()  # which streams are there
-    for kind in kinds.unique():
+    for kind in set(kinds.tolist()):
         alike = rows[kinds == kind]
         alike = alike[torch.randperm(len(alike))]
         taking = alike[: (len(alike) + 1) // 2]
@@ -148,7 +148,7 @@ def exchange_halves(batch: Batch) -> tuple[Batch, Tensor]:
     if crops is not None:
         crops = crops[row, place] * real[..., None, None]
     if sound is not None:
-        sound = (sound.unflatten(1, (frames, SAMPLES_PER_FRAME))[row, place] * real[..., None]).flatten(1)
+        sound = (sound.view(len(rows), frames, SAMPLES_PER_FRAME)[row, place] * real[..., None]).flatten(1)
     points, shape = (
         torch.where(real[..., None, None], each[row, place], torch.nan) for each in (batch.points, batch.shape)
     )
