@@ -12,11 +12,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from lipread.batch import VIDEO_SUFFIXES
 from lipread.data.prepare import SILENCES, ClipJob, Times, name_problem
 from lipread.data.protocols import Protocol, load_protocol
 from lipread.errors import DataError
 from lipread.files import PathLike, opened_table
+from lipread.inputs import VIDEO_SUFFIXES
 from lipread.values import SPLITS
 
 TICKS_HZ = 25_000  # of the corpus's alignments
@@ -25,7 +25,7 @@ TRAIN = "train"
 LEAST_COMMON = 10  # names, so that a folder of another speaker may be taken for this one's
 SPEAKER_FOLDER = re.compile(r"s([1-9]|[12][0-9]|3[0-4])", re.IGNORECASE)
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_CODES: tuple[dict[str, str], ...] = (
+CODES: tuple[dict[str, str], ...] = (  # letter or digit in a clip's name -> word, by its place in the sentence
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
     {"a": "at", "b": "by", "i": "in", "w": "with"},
@@ -152,9 +152,9 @@ def text_of(words: Times) -> str:
 
 def sentence_of_name(name: str) -> str | None:
     """GRID names say their sentence: bbaf2n -> bin blue at f two now. None for other names."""
-    if len(name) != len(_CODES) or any(letter not in codes for letter, codes in zip(name, _CODES, strict=True)):
+    if len(name) != len(CODES) or any(letter not in codes for letter, codes in zip(name, CODES, strict=True)):
         return None
-    return " ".join(codes[letter] for letter, codes in zip(name, _CODES, strict=True))
+    return " ".join(codes[letter] for letter, codes in zip(name, CODES, strict=True))
 
 
 def _read_listed(root: Path) -> list[ClipJob]:

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from lipread.audio import write_audio
+from lipread.data.corpus import CODES
 from lipread.data.film import espeak, write_video
 from lipread.data.heads import DrawnClip, Head, draw_clip, draw_crops
 from lipread.data.prepare import (
@@ -47,14 +48,7 @@ __all__ = [
 
 FIRST_RESERVED_SEED = 1_000_000
 
-GRAMMAR: tuple[tuple[str, ...], ...] = (
-    ("bin", "lay", "place", "set"),
-    ("blue", "green", "red", "white"),
-    ("at", "by", "in", "with"),
-    tuple("abcdefghijklmnopqrstuvxyz"),
-    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    ("again", "now", "please", "soon"),
-)
+GRAMMAR = tuple(tuple(codes.values()) for codes in CODES)  # words by their place in the sentence
 
 
 def grid_sentence(rng: np.random.Generator) -> str:

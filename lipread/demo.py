@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
 from lipread.errors import NoFaceError
 from lipread.files import inside, require_apart
+from lipread.inputs import CAPTIONED_SUFFIX
 from lipread.metrics import score
 from lipread.outputs import output_paths, write_outputs
 from lipread.terminal import out, read_from, show_transcript, word_table

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipread.batch import VIDEO_SUFFIXES
 from lipread.errors import ConfigError, DataError, LipreadError
 from lipread.files import opened_table
+from lipread.inputs import VIDEO_SUFFIXES
 from lipread.metrics import (
     Calibration,
     Confusion,
