@@ -7,6 +7,8 @@ import http.client
 import io
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -16,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -125,7 +127,8 @@ def test_errors_are_sentences_without_paths(client: Any, drawn: Path, tmp_path: 
     for arguments, said in (
         ((handle_file(str(media.touch(tmp_path / "notes.mp4", "not a video"))),), "notes.mp4"),
         ((handle_file(str(drawn)), "7"), "there is no face 7"),
-        ((handle_file(str(drawn)), "loudest"), "'loudest'"),
+        ((handle_file(str(drawn)), "loudest"), "'loudest' is not known here; use auto, largest, or a number from 0"),
+        ((handle_file(str(drawn)), "all"), "'all' is not known here"),
         ((handle_file(str(drawn)), "auto", 5.0, 4.0), "the end, 4 s, must be"),
     ):
         with pytest.raises(Exception, match=said) as error:
@@ -209,6 +212,77 @@ def radio(server: Server) -> dict[str, Any]:
     config = json.loads(get(server.url + "config")[1])
     (found,) = (each for each in config["components"] if each["props"].get("elem_id") == "lr-modality")
     return dict(found)
+
+
+@pytest.mark.parametrize("values", [[], [None]])
+def test_too_few_values_are_told_in_a_sentence(server: Server, values: list[Any]) -> None:
+    kind, data = answer(server, "transcribe", values)
+    assert kind == "error"
+    said = "transcribe takes 11 values (video, speaker, start, end, decoder, grammar, lm, lm_weight, beam_size, nbest, "
+    assert said + f"modality), {len(values)} w" in data
+    events = json.loads(get(server.url + "config")[1])["dependencies"]
+    for event in (event for event in events if not event["backend_fn"] or event["api_visibility"] == "private"):
+        body = json.dumps({"data": [], "fn_index": event["id"], "session_hash": "nobody"}).encode()
+        asked = urllib.request.Request(
+            server.url + "gradio_api/queue/join", data=body, headers={"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(asked, timeout=30).close()
+    server.wait_until_idle()
+    time.sleep(1)
+    assert not any("Traceback" in line for line in server.lines.queue)
+
+
+def sent(server: Server, content: bytes, name: str) -> http.client.HTTPConnection:
+    """Upload a file."""
+    part = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://").strip("/"), timeout=60)
+    body = part.encode() + content + b"\r\n--x--\r\n"
+    connection.request("POST", "/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
+    return connection
+
+
+def parts(server: Server) -> list[Path]:
+    """What came of uploads that are not over."""
+    return list(server.temporary.glob("lipread-app-*/gradio/upload-*"))
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 30) -> bool:
+    """Until something is so -> whether it is."""
+    end = time.monotonic() + timeout_s
+    while not what() and time.monotonic() < end:
+        time.sleep(0.1)
+    return bool(what())
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
+    host, port = server.url.removeprefix("http://").strip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n"
+        head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        part = '--x\r\nContent-Disposition: form-data; name="files"; filename="broken.mp4"\r\n\r\n'
+        client.sendall((head + part).encode() + bytes(3 << 20))
+        assert wait_for(lambda: parts(server))
+    assert wait_for(lambda: not parts(server))
+    assert not any("Traceback" in line for line in server.lines.queue)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
+def test_a_full_disk_is_told_and_nothing_is_left_on_it(server: Server) -> None:
+    process = server.process.pid
+    before = resource.prlimit(process, resource.RLIMIT_FSIZE)
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # as if the disk ended there
+    try:
+        answer = sent(server, bytes(3 << 20), "large.mp4").getresponse()
+        said = "the file cannot be kept (File too large); send a smaller one, or try again later"
+        assert (answer.status, json.load(answer)["detail"]) == (507, said)
+        assert parts(server) == []
+        opened = [path for path in Path(f"/proc/{process}/fd").iterdir() if "/upload-" in os.readlink(path)]
+        assert sum(path.stat().st_size for path in opened) == 0
+        (small,) = json.load(sent(server, b"small", "small.mp4").getresponse())
+        assert Path(small).read_bytes() == b"small"
+    finally:
+        resource.prlimit(process, resource.RLIMIT_FSIZE, before)
+    assert not any("Traceback" in line for line in server.lines.queue)
 
 
 def test_only_two_endpoints_are_shown_and_typed(client: Any) -> None:
@@ -396,6 +470,9 @@ def test_wrong_starts_are_one_sentence(tmp_path: Path) -> None:
     assert code == 2
     assert "LIPREAD_USER is set and LIPREAD_PASSWORD is not" in said
     assert failing("--port", "99999")[0] == 2
+    code, said = failing("--host", "nosuch.invalid")
+    assert code == 2
+    assert re.match(r"lipread: error: nosuch\.invalid:7860 cannot be listened on \([A-Z][^\[\]]+\); choose", said)
     assert failing("--port", "0", "--max-mb", "0")[0] == 2
     code, said = failing("--port", "0", "--root-path", "lips?x")
     assert (code, "root path 'lips?x' is no path" in said) == (2, True)
@@ -410,6 +487,8 @@ def test_password_root_path_limits_and_a_clean_end(drawn: Path, tmp_path: Path) 
         assert get(bare + "health")[0] == get(server.url + "health")[0] == 200  # proxies may strip the path or not
         for path in ("config", "gradio_api/info", "gradio_api/file=x"):
             assert get(server.url + path)[0] == 401
+        for path in ("openapi.json", "docs", "redoc"):
+            assert get(server.url + path)[0] == 404
         upload = urllib.request.Request(server.url + "gradio_api/upload", data=b"x", method="POST")
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(upload, timeout=30)
@@ -435,3 +514,21 @@ def test_password_root_path_limits_and_a_clean_end(drawn: Path, tmp_path: Path) 
         assert server.process.wait(30) == 0
         assert list(server.temporary.glob("lipread-app-*")) == []
         assert not any("Traceback" in line for line in server.lines.queue)  # the client's page was still open
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_it_ends_within_seconds_without_complaint(busy: bool, drawn: Path, tmp_path: Path) -> None:
+    with read_frames(drawn) as frames:
+        long = media.write_video(tmp_path / "long.mp4", [frame.image for frame in frames] * 40)
+    with running() as server:
+        if busy:
+            client = gradio_client.Client(server.url, verbose=False)
+            client.submit(handle_file(str(long)), api_name="/transcribe")
+            assert wait_for(server.folders)
+        server.process.send_signal(signal.SIGTERM)  # else right after the address was printed
+        began_s = time.monotonic()
+        assert server.process.wait(60) == 0
+        assert time.monotonic() - began_s < 20
+        assert list(server.temporary.glob("lipread-app-*")) == []
+        wait_for(lambda: server.lines.queue, 1)
+        assert list(server.lines.queue) == []

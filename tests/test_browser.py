@@ -465,6 +465,55 @@ def test_a_cancelled_batch_gives_what_was_finished(
     assert server.folders() == []
 
 
+def choose_many(page: Any, files: list[str]) -> None:
+    """Have files read in the second tab."""
+    page.click("button[role=tab]:has-text('Many videos')")
+    page.set_input_files("#lr-many-files input[type=file]", files)
+    page.wait_for_selector(f"#lr-many-files >> text={Path(files[-1]).stem}")
+    page.click("#lr-many-read")
+
+
+def test_a_batch_cancelled_in_the_queue_is_told_so(
+    open_page: Callable[..., Any], drawn: Path, tmp_path: Path, server: Server
+) -> None:
+    busy, waiting = open_page(), open_page()
+    choose_many(waiting, [str(drawn)])
+    waiting.wait_for_selector("#lr-zip a[download]")
+    choose_many(busy, [str(shutil.copy(drawn, tmp_path / f"talk-{number}.mp4")) for number in range(9)])
+    busy.wait_for_selector("#lr-table tr.lr-good")
+    waiting.click("#lr-many-read")
+    waiting.wait_for_timeout(1000)  # its turn does not come
+    waiting.click("#lr-many-cancel")
+    waiting.wait_for_selector("#lr-many-notes >> text=Cancelled. Nothing was read of this batch.")
+    waiting.wait_for_selector("#lr-zip a[download]", state="detached")  # of the batch before
+    assert waiting.locator("#lr-table tbody tr").count() == 0
+    busy.click("#lr-many-cancel")
+    server.wait_until_idle(30)
+    assert server.folders() == []
+
+
+EDGES = """() => [...document.querySelectorAll('button, input, .lr-track')].filter(each => each.checkVisibility()
+  && !each.matches('[type=checkbox], [type=radio], [type=range], [type=file]')
+  && parseFloat(getComputedStyle(each).borderBottomWidth) < 1).map(each => each.outerHTML.slice(0, 80))"""
+
+
+def test_with_the_colours_of_the_reader_everything_has_an_edge(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page(forced_colors="active")
+    read(page, drawn)
+    page.click("button.label-wrap:has-text('Advanced')")
+    assert page.evaluate(EDGES) == []
+    colour = "selector => getComputedStyle(document.querySelector(selector)).backgroundColor"
+    assert page.evaluate(colour, ".lr-bar") != page.evaluate(colour, "body")
+
+
+def test_a_thumb_hits_what_is_to_be_taken_home(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page(390, 844)
+    read(page, drawn)
+    page.wait_for_selector("#lr-file-film:not([disabled])")
+    boxes = [button.bounding_box() for button in page.locator("#lr-files button").all()]
+    assert len(boxes) == 7 and min(box["height"] for box in boxes) >= 44
+
+
 def test_files_go_with_their_visitor(
     open_page: Callable[..., Any], drawn: Path, tmp_path: Path, server: Server
 ) -> None:

@@ -56,10 +56,18 @@ def test_an_empty_result_empties_everything() -> None:
 
 @pytest.mark.parametrize(
     ("text", "speaker"),
-    [("auto", "auto"), (" largest ", "largest"), ("", "auto"), ("2", 2), (3, 3), ("-1", -1), ("--5", "--5")],
+    [("auto", "auto"), (" largest ", "largest"), ("", "auto"), ("2", 2), (3, 3), (None, "auto")],
 )
-def test_speakers_as_the_api_names_them(text: str | int, speaker: str | int) -> None:
+def test_speakers_as_the_api_names_them(text: str | int | None, speaker: str | int) -> None:
     assert speaker_of(text) == speaker
+
+
+@pytest.mark.parametrize("text", ["bob", "all", "-1", "1.5", "9" * 5000, "x" * 5000])
+def test_speakers_that_this_page_does_not_know(text: str) -> None:
+    known = r"is not known here; use auto, largest, or a number from 0 \(left to right\)$"
+    with pytest.raises(ConfigError, match=known) as error:
+        speaker_of(text)
+    assert len(str(error.value)) < 200
 
 
 def test_a_second_reading_takes_the_place_of_the_first_and_of_nothing_else() -> None:
@@ -166,7 +174,8 @@ def test_a_cancelled_batch_gives_what_was_finished(by: str, tmp_path: Path) -> N
     work = begin_batch(do, films(tmp_path, 3), visitor)
     for _ in range(4):  # the empty table, all waiting, the first is read, the first was read
         next(work)
-    assert "What was finished follows" in do.cancel_many(visitor)  # type: ignore[arg-type]
+    table, zipped, said = do.cancel_many(True, visitor)  # type: ignore[arg-type]
+    assert "What was finished follows" in said and is_skipped(table) and is_skipped(zipped)
     list(work) if by == "stop" else work.close()  # type: ignore[attr-defined]
     answer = do.finished(visitor)  # type: ignore[arg-type]
     table, zipped, said = next(answer)
@@ -182,7 +191,7 @@ def test_a_batch_cancelled_before_anything_was_finished(tmp_path: Path) -> None:
     work = begin_batch(do, films(tmp_path, 1), visitor)
     next(work)
     next(work)
-    do.cancel_many(visitor)  # type: ignore[arg-type]
+    do.cancel_many(False, visitor)  # type: ignore[arg-type]
     list(work)
     ((_, zipped, said),) = do.finished(visitor)  # type: ignore[arg-type]
     assert zipped is None and "No video was finished" in said
@@ -192,14 +201,20 @@ def test_cancelling_nothing_takes_nothing_away(tmp_path: Path) -> None:
     do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
     *_, (_, zipped, _) = begin_batch(do, films(tmp_path, 1), visitor)
     assert zipped
-    assert is_skipped(do.cancel(False, visitor)) and is_skipped(do.cancel_many(visitor))  # type: ignore[arg-type]
+    assert is_skipped(do.cancel(False, visitor))  # type: ignore[arg-type]
+    assert all(map(is_skipped, do.cancel_many(False, visitor)))  # type: ignore[arg-type]
     ((table, zipped, said),) = do.finished(visitor)  # type: ignore[arg-type]
     assert is_skipped(table) and is_skipped(zipped) and is_skipped(said)
 
 
-def test_who_waits_for_a_turn_and_cancels_is_told() -> None:
+def test_who_waits_for_a_turn_and_cancels_is_told(tmp_path: Path) -> None:
     do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
     assert "Cancelled" in do.cancel(True, visitor)  # type: ignore[arg-type]
+    list(begin_batch(do, films(tmp_path, 1), visitor))  # its result stands there while the next batch waits
+    table, zipped, said = do.cancel_many(True, visitor)  # type: ignore[arg-type]
+    assert "Cancelled. Nothing was read of this batch." in said
+    assert zipped is None and "0.mp4" not in table
+    assert all(map(is_skipped, *do.finished(visitor)))  # type: ignore[arg-type]
 
 
 def test_a_batch_of_who_has_left_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

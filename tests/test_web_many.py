@@ -15,6 +15,7 @@ import media
 from lipread.errors import DataError
 from lipread.web.limits import Cancelled, Limits
 from lipread.web.many import DONE, EMPTY, FAILED, HEADERS, WAITING, Row, pack, read_many, unpack
+from lipread.web.timeline import table_html
 from test_pipeline import teller
 
 LIMITS = Limits(files=5, unpacked_mb=1)
@@ -62,13 +63,23 @@ def test_only_videos_are_unpacked(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_without_end_is_stopped(tmp_path: Path) -> None:
     bomb = archive(tmp_path / "bomb.zip", {"a.mp4": bytes(3 << 20)})
     assert bomb.stat().st_size < 10_000
-    with pytest.raises(DataError, match=r"bomb\.zip unpacks to more than the 1 MB"):
-        unpack([bomb], tmp_path / "in", LIMITS)
-    written = sum(path.stat().st_size for path in (tmp_path / "in").rglob("*") if path.is_file())
-    assert written <= 1 << 20
-    two = [archive(tmp_path / f"{n}.zip", {"a.mp4": bytes(600_000)}) for n in (1, 2)]  # the limit is for all together
-    with pytest.raises(DataError, match="unpacks to more"):
-        unpack(two, tmp_path / "both", LIMITS)
+    talk = media.touch(tmp_path / "talk.mp4")
+    half = [archive(tmp_path / f"{n}.zip", {f"{n}.mp4": bytes(600_000)}) for n in (1, 2)]
+    rows = unpack([bomb, half[0], talk, half[1]], tmp_path / "in", LIMITS)  # the limit is for all together
+    assert [(row.name, row.state) for row in rows] == [
+        ("bomb.zip", FAILED), ("1.mp4", WAITING), ("talk.mp4", WAITING), ("2.zip", FAILED)
+    ]
+    assert rows[0].text == "bomb.zip unpacks to more than the 1 MB that are taken; send fewer videos"
+    kept = [path.stat().st_size for path in (tmp_path / "in").rglob("*") if path.is_file()]
+    assert kept == [600_000]
+
+
+def test_an_archive_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    media.touch(tmp_path / "in" / "0")  # where its folder would be
+    bundle, talk = archive(tmp_path / "a.zip", {"a.mp4": b"1"}), media.touch(tmp_path / "talk.mp4")
+    failed, good = unpack([bundle, talk], tmp_path / "in", LIMITS)
+    assert (failed.name, failed.path, failed.state) == ("a.zip", None, FAILED)
+    assert failed.text.startswith("a.zip cannot be unpacked (") and good.path == talk
 
 
 def test_too_many_or_none(tmp_path: Path) -> None:
@@ -169,7 +180,7 @@ def test_one_row_after_the_other_whatever_becomes_of_it(tmp_path: Path) -> None:
         ("locked.mp4", FAILED),
     ]
     assert rows[0].text == "no face was found in any of the 5 frames"
-    assert rows[0].cells() == ["sub/wall.mp4", EMPTY, rows[0].text, "", "0.2"]
+    assert rows[0].cells() == ["sub/wall.mp4", EMPTY, rows[0].text, "", "0.2", ""]
     assert str(tmp_path) not in rows[1].text
     assert told[0][1].startswith("1 of 3, sub/wall.mp4: ")
     with zipfile.ZipFile(pack(tmp_path / "work", rows)) as bundle:
@@ -180,6 +191,18 @@ def test_one_row_after_the_other_whatever_becomes_of_it(tmp_path: Path) -> None:
         assert table[0].split("\t") == list(HEADERS)
         assert [line.split("\t")[1] for line in table[1:]] == [EMPTY, FAILED, FAILED]
     assert not list((tmp_path / "work").glob("work-*"))
+
+
+def test_what_made_a_video_hard_to_read_is_noted(tmp_path: Path) -> None:
+    whole, cut = (media.write_video(tmp_path / name, map(media.numbered, range(75))) for name in ("a.mkv", "b.mkv"))
+    rows = [Row("whole.mkv", whole), Row("cut.mkv", media.truncate(cut, 0.6))]
+    list(read_many(teller(), rows, tmp_path / "work", limits=LIMITS))
+    assert rows[0].notes == ""
+    assert "could be read" in rows[1].notes and rows[1].cells()[-1] == rows[1].notes
+    assert rows[1].notes in table_html(rows)
+    with zipfile.ZipFile(pack(tmp_path / "work", rows)) as bundle:
+        table = [line.split("\t") for line in bundle.read("results.tsv").decode().splitlines()]
+    assert [line[-1] for line in table] == ["notes", "", rows[1].notes]
 
 
 def test_a_reading_is_kept_under_its_name(tmp_path: Path, grid_dir: Path) -> None:

@@ -182,7 +182,7 @@ def test_where_no_face_or_no_sound_is_the_other_is_read(
     with read_frames(with_sound) as frames:
         silent = media.write_video(tmp_path / "silent.mp4", [frame.image for frame in frames])
     reading = read_video(hearing, silent, tmp_path, limits=Limits())
-    assert {each.why for each in reading.transcript.segments} <= {"the video has no sound"}
+    assert {each.why for each in reading.transcript.segments} <= {"there is no sound"}
     for modality in ("audio", "both"):
         with pytest.raises(NoSoundError, match=r"^silent\.mp4 has no sound that can be decoded, which modality"):
             read_video(hearing, silent, tmp_path, limits=Limits(), modality=modality)  # type: ignore[arg-type]

@@ -137,6 +137,19 @@ def test_cancel_stops_ones_own_work_only(service: Service) -> None:
     service.end("nobody", other)
 
 
+def test_at_the_end_all_work_stops_and_none_begins(service: Service) -> None:
+    works = [service.begin("anna"), service.begin("ben", alone=True)]
+    service.close()
+    assert all(work.is_set() for work in [*works, service.begin("carl")])
+
+
+def test_readers_share_the_networks(service: Service) -> None:
+    readers = [service.reader(Options(decoder=decoder)) for decoder in ("greedy", "beam")]
+    assert {reader.network for reader in readers} == {service.base.network}
+    assert [reader.search.name for reader in readers] == ["greedy", "beam"]
+    assert service.base.search not in [reader.search for reader in readers]
+
+
 def test_a_model_brings_its_card(tiny: Path) -> None:
     assert open_service(str(tiny), "cpu").card == ""
     (tiny.parent / "tiny.md").write_text("# Model card: tiny\n\n![x](http://a/b.png) and [log](../log.md)")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import media
-from lipread.web.visitors import Belongings, check_uploads, check_value, files_in, is_number, lies_in
+from lipread.web.visitors import Belongings, check_count, check_uploads, check_value, files_in, is_number, lies_in
 
 gr = pytest.importorskip("gradio", reason="the app's packages are absent: pip install 'lipread[app]'")
 
@@ -46,6 +47,21 @@ def test_long_values_are_cut_short() -> None:
     with pytest.raises(gr.Error) as error:
         check_value(gr.Number(label="Start"), "x" * 10_000)
     assert len(str(error.value)) < 200
+
+
+def test_events_take_so_many_values_and_no_others() -> None:
+    def read(video: str, start: float, progress: Any = None) -> None:
+        """An event's function."""
+
+    event = SimpleNamespace(fn=read, inputs=["video", "start"], api_name="transcribe")
+    check_count(event, [None, 1])
+    for values, given in (([], "0 were"), ([None], "1 was"), ([None, 1, 2], "3 were")):
+        with pytest.raises(gr.Error, match=rf"^'transcribe takes 2 values \(video, start\), {given} given'$"):
+            check_count(event, values)
+    with pytest.raises(gr.Error, match="transcribe takes no values, 1 was given"):
+        check_count(SimpleNamespace(fn=read, inputs=[], api_name="transcribe"), [1])
+    with pytest.raises(gr.Error, match="does nothing on the server"):
+        check_count(SimpleNamespace(fn=None, inputs=[], api_name=None), [])
 
 
 def test_numbers_of_json() -> None:

@@ -17,11 +17,11 @@ from typing import Any
 
 import gradio as gr
 
-from lipread.errors import LipreadError
+from lipread.errors import ConfigError, LipreadError
 from lipread.hearing import Modality
 from lipread.outputs import USUAL_FORMATS, as_json
 from lipread.web import timeline
-from lipread.web.limits import Cancelled
+from lipread.web.limits import Cancelled, quoted
 from lipread.web.many import HEADERS, Batch, pack, read_many, unexpected, unpack
 from lipread.web.reading import Reading, Tell, read_video, write_files, write_film
 from lipread.web.service import TUNED, Options, Service
@@ -200,10 +200,13 @@ class Handlers:
             finally:
                 batch.over.set()
 
-    def cancel_many(self, request: gr.Request) -> Any:
-        """Stop this visitor's batch; `finished` has the rest."""
-        running = self.service.cancel(str(request.session_hash), alone=False)
-        return timeline.cancelled_html("What was finished follows …") if running else gr.skip()
+    def cancel_many(self, waiting: bool, request: gr.Request) -> tuple[Any, ...]:
+        """Stop this visitor's batch: the table, the zip and a remark; of one that runs, `finished` has the rest."""
+        if self.service.cancel(str(request.session_hash), alone=False):
+            return gr.skip(), gr.skip(), timeline.cancelled_html("What was finished follows …")
+        if waiting:
+            return timeline.table_html([]), None, timeline.cancelled_html("Nothing was read of this batch.")
+        return (gr.skip(),) * 3
 
     def finished(self, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """What was read before the batch was cancelled: the table and the zip, as `read_many`."""
@@ -316,6 +319,12 @@ def head_of(choice: str) -> int | None:
 
 
 def speaker_of(text: str | int | None) -> str | int:
-    """"auto", "largest", or a number as text -> what the pipeline takes."""
+    """"auto", "largest", or a number as text -> what the pipeline takes. Raises: ConfigError: none of these."""
     text = "" if text is None else str(text).strip()
-    return int(text) if re.fullmatch(r"-?\d+", text) else text or "auto"
+    if re.fullmatch(r"\d{1,9}", text):
+        return int(text)
+    if text not in ("", "auto", "largest"):  # "all" has more than one mouth, and the page shows one
+        raise ConfigError(
+            f"speaker {quoted(text)} is not known here; use auto, largest, or a number from 0 (left to right)"
+        )
+    return text or "auto"

@@ -8,6 +8,8 @@ from lipread.errors import ConfigError, DataError, VideoError
 from lipread.files import PathLike
 from lipread.video import VideoInfo, probe
 
+QUOTED = 80  # characters, of a value that is told back
+
 
 class Cancelled(Exception):
     """The visitor wants no result any more."""
@@ -45,6 +47,12 @@ def make_limits(upload_mb: int, duration_s: float) -> Limits:
     if not 1 <= duration_s <= 86_400:
         raise ConfigError(f"{duration_s:g} s is no useful limit; choose 1 to 86400")
     return Limits(upload_mb=upload_mb, duration_s=duration_s)
+
+
+def quoted(value: object) -> str:
+    """What a visitor gave, as it is told back: long ones are cut short."""
+    shown = repr(value)
+    return shown if len(shown) <= QUOTED else shown[:QUOTED] + "…"
 
 
 def check_video(path: PathLike, limits: Limits, name: str) -> VideoInfo:

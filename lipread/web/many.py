@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
-from lipread.errors import DataError, LipreadError, OutputError
+from lipread.errors import LipreadError, OutputError
 from lipread.hearing import Modality
 from lipread.inputs import OWN_FILMS
 from lipread.outputs import write_outputs
@@ -28,7 +28,7 @@ CHUNK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 RESULT_ZIP, TABLE = "lipread-results.zip", "results"
 NAME_BYTES = 200  # of each part of a name: with a number and a suffix it is still a file's name
-HEADERS = ("file", "state", "text", "confidence", "seconds")
+HEADERS = ("file", "state", "text", "confidence", "seconds", "notes")
 WAITING, READING, DONE, EMPTY, FAILED = "waiting", "reading …", "read", "nothing said", "failed"
 
 
@@ -39,6 +39,7 @@ class Row:
     Attributes:
         name: unique, a path below the batch, to name the outputs by.
         path: the file; None where it could not be taken.
+        notes: what made it hard to read.
     """
 
     name: str
@@ -47,11 +48,13 @@ class Row:
     text: str = ""
     confidence: float | None = None
     seconds: float | None = None
+    notes: str = ""
 
     def cells(self) -> list[str]:
         """As `HEADERS`."""
         sure = "" if self.confidence is None else f"{self.confidence:.0%}"
-        return [self.name, self.state, self.text, sure, "" if self.seconds is None else f"{self.seconds:.1f}"]
+        seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
+        return [self.name, self.state, self.text, sure, seconds, self.notes]
 
 
 @dataclass
@@ -103,9 +106,9 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
     Archives that lead out of the folder cannot: what they call their files only names the outputs. What an archive
     says of its size is not believed; unpacking stops at the limit.
 
-    An archive that cannot be unpacked, or holds no video, is a row that failed; the others are read.
+    An archive that cannot be unpacked, or to too much, or holds no video, is a row that failed; the others are read.
 
-    Raises: DataError: too many files, too much to unpack, or none.
+    Raises: DataError: too many files, or none.
     """
     rows: list[Row] = []
     left = limits.unpacked_mb * CHUNK
@@ -126,16 +129,15 @@ def unpack(paths: Sequence[str | Path], folder: Path, limits: Limits) -> list[Ro
 
 def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits: Limits) -> int:
     """Unpack the videos of one archive -> bytes that may still be unpacked; what cannot be unpacked fails alone."""
-    found, fault = 0, "holds no video; pack mp4, mov, webm, … files"
+    first, before, fault = len(rows), left, ""
     try:
         with zipfile.ZipFile(archive) as bundle:
             for item in bundle.infolist():
                 name = PurePosixPath(item.filename.replace("\\", "/"))
                 if item.is_dir() or not _is_video(name):
                     continue
-                found += 1
                 check_count(len(rows) + 1, limits)
-                row = Row(_shown(name), folder / f"{found}{name.suffix.lower()}")  # a name of ours
+                row = Row(_shown(name), folder / f"{len(rows)}{name.suffix.lower()}")  # a name of ours
                 rows.append(row)
                 try:
                     left = _unpack_member(bundle, item, row, left)
@@ -144,17 +146,19 @@ def _unpack_one(archive: Path, folder: Path, rows: list[Row], left: int, limits:
                     why = "has a password; pack it without one" if locked else f"is damaged ({error}); pack it again"
                     row.path, row.state, row.text = None, FAILED, f"{row.name} {why}"
                 if left < 0:
-                    raise DataError(
-                        f"{archive.name} unpacks to more than the {limits.unpacked_mb} MB that are taken; send fewer "
-                        "videos"
-                    )
+                    fault = f"unpacks to more than the {limits.unpacked_mb} MB that are taken; send fewer videos"
+                    break
     except OSError as error:
-        raise DataError(f"{archive.name}: the archive cannot be unpacked ({error.strerror or error})") from error
+        fault = f"cannot be unpacked ({error.strerror or error}); send fewer videos"
     except DAMAGED as error:
-        found, fault = 0, f"cannot be unpacked ({error}); pack it again"
-    if not found:
-        rows.append(Row(archive.name, None, FAILED, f"{archive.name} {fault}"))
-    return left
+        fault = f"cannot be unpacked ({error}); pack it again"
+    if len(rows) == first:
+        fault = fault or "holds no video; pack mp4, mov, webm, … files"
+    if not fault:
+        return left
+    shutil.rmtree(folder, ignore_errors=True)
+    rows[first:] = [Row(archive.name, None, FAILED, f"{archive.name} {fault}")]
+    return before
 
 
 def _unpack_member(bundle: zipfile.ZipFile, item: zipfile.ZipInfo, row: Row, left: int) -> int:
@@ -266,6 +270,7 @@ def _keep(reading: Reading, row: Row, out: Path, captioned: bool) -> None:
     row.state = DONE if transcript.text else EMPTY
     row.text = transcript.text or transcript.reason or ""
     row.confidence = transcript.confidence if transcript.words else None
+    row.notes = " ".join(transcript.warnings)
 
 
 def pack(folder: Path, rows: Sequence[Row]) -> Path:

@@ -124,3 +124,9 @@ document.addEventListener("click", (event) => {
     setTimeout(() => document.querySelector("#lr-text")?.scrollIntoView({ behavior: "smooth", block: "start" }), 100);
   }
 });
+
+// What waits when something is clicked: gradio forgets it before “Cancel” can ask.
+let lipreadPending = [];
+document.addEventListener("click", () => {
+  lipreadPending = [...document.querySelectorAll(".pending")].map((each) => each.closest("[id^='lr-']")?.id);
+}, true);

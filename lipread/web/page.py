@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
 HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
 WINDOW = "(...values) => [...values.slice(0, -2), document.body.classList.contains('dark'), window.innerWidth]"
-WAITING = "() => [document.querySelector('#lr-text .pending') !== null]"  # also in the queue, where nothing is read yet
+WAITING = "() => [lipreadPending.includes('{}')]"  # also in the queue, where nothing is read yet
 SWEEP_S = 60
 DOWNLOADS = (*USUAL_FORMATS, "film")
 TITLE = "lipread: read lips in a video"
@@ -149,8 +149,8 @@ def _read_tab(do: Handlers, service: Service, examples: Sequence[Path]) -> tuple
     again = faces.select(do.read_face, inputs, outputs, **hidden)
     waiting = gr.Checkbox(False, visible=False)
     cancel.click(
-        do.cancel, [waiting], [notes], queue=False, js=WAITING, cancels=[reading, again], api_visibility="private",
-        show_progress="hidden",
+        do.cancel, [waiting], [notes], queue=False, js=WAITING.format("lr-text"), cancels=[reading, again],
+        api_visibility="private", show_progress="hidden",
     )
     copy.click(None, None, None, js="() => lipreadCopy()", api_visibility="private")
     _why(do, service, key, [read.click, faces.select], [reading, again])
@@ -268,9 +268,10 @@ def _many_tab(do: Handlers, service: Service, options: Components) -> None:
         do.read_many, [files, captioned, *options], outputs, api_visibility="private",
         concurrency_id="batch", concurrency_limit=1, show_progress_on=[status], scroll_to_output=False,
     )
+    waiting = gr.Checkbox(False, visible=False)
     cancel.click(
-        do.cancel_many, None, [status], queue=False, cancels=[running], api_visibility="private",
-        show_progress="hidden",
+        do.cancel_many, [waiting], outputs, queue=False, js=WAITING.format("lr-many-notes"), cancels=[running],
+        api_visibility="private", show_progress="hidden",
     ).then(
         do.finished, None, outputs, concurrency_id="finished", concurrency_limit=None, api_visibility="private",
         show_progress="hidden",

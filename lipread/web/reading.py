@@ -169,8 +169,6 @@ def _read(
     else:
         heard = sound if sounds else None
         transcript = reader.read_track(watched.track, sound=heard, modality=modality, clock=clock, progress=progress)
-        if reader.hears and not sounds:
-            transcript = because(transcript, "as was asked for" if modality == "video" else "the video has no sound")
     return watched, replace(transcript, warnings=watched.warnings + transcript.warnings)
 
 

@@ -82,24 +82,36 @@ def serve(
         tempfile.tempdir = str(Path(folder) / "requests")
         Path(tempfile.tempdir).mkdir()
         try:
-            import uvicorn
-
-            app = make_app(
+            app, service = make_app(
                 model, device, root_path=root_path, user=user, password=password, limits=limits or Limits(),
                 examples=examples, folder=Path(folder), address=shown + root_path,
             )
         except ImportError as error:
             raise MissingDependencyError(f"{error}; the app needs gradio: pip install 'lipread[app]'") from error
-        print(f"lipread: {shown}{root_path or '/'}  (Ctrl-C ends it)", flush=True)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True)
-        logging.getLogger("uvicorn.error").addFilter(_is_fault)
-        uvicorn.Server(config).run(sockets=[listening])
+        run(app, service, listening, f"lipread: {shown}{root_path or '/'}  (Ctrl-C ends it)")
         tempfile.tempdir = None
+
+
+def run(app: FastAPI, service: Service, listening: socket.socket, greeting: str) -> None:
+    """Answer until the program is told to end, then stop the readings that are under way, which it would wait for."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.close()
+            await super().shutdown(sockets)
+
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, proxy_headers=True))
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))  # until uvicorn listens for it
+    print(greeting, flush=True)
+    server.run(sockets=[listening])
 
 
 def _is_fault(record: logging.LogRecord) -> bool:
     """Not that pages were still open when the server was ended."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+    cancelled = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (cancelled or str(record.msg).startswith("Cancel %s running task"))
 
 
 def sweep(parent: Path) -> None:
@@ -122,19 +134,22 @@ def make_app(
     examples: int,
     folder: Path,
     address: str,
-) -> FastAPI:
-    """Load everything and put the page together."""
+) -> tuple[FastAPI, Service]:
+    """Load everything and put the page together -> the app, and what its requests share."""
     import gradio as gr
     from fastapi import FastAPI
 
     from lipread.web.examples import make_examples
     from lipread.web.page import CSS, HEAD, build_page, make_theme
     from lipread.web.service import open_service
+    from lipread.web.uploads import guard_uploads, keep_deleting
 
     service = open_service(model, device, limits)
     refuse_fetching()
+    guard_uploads()
     clips = make_examples(examples, fallback=folder / "examples") if examples else []
     page = build_page(service, clips, address=address)
+    keep_deleting(Path(page.GRADIO_CACHE), limits.keep_s, page.shared_files())
     app = FastAPI(title="lipread", docs_url=None, redoc_url=None, openapi_url=None)
     warmed = threading.Event()
     add_routes(app, service, warmed)
@@ -147,9 +162,10 @@ def make_app(
         auth_message="lipread asks for the user and password that its owner chose.", show_error=True,
         max_file_size=f"{limits.upload_mb}mb", footer_links=[], run_history=False, ssr_mode=False,
         theme=make_theme(), css=CSS, head=HEAD, enable_monitoring=False, pwa=False, mcp_server=False,
+        app_kwargs={"openapi_url": None},
     )
     threading.Thread(target=warm_up, args=(service, clips, folder, warmed), daemon=True).start()
-    return app
+    return app, service
 
 
 def check_credentials(user: str | None, password: str | None) -> None:
@@ -167,7 +183,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise ConfigError(f"{host}:{port} cannot be listened on ({reason}); choose another --port or --host") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import secrets
 import threading
@@ -129,6 +130,7 @@ class Service:
     _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
     _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
     _working: dict[str, dict[threading.Event, bool]] = field(default_factory=dict)  # session: what stops it: alone?
+    _closed: bool = False
     _trimmed_s: float = field(default_factory=time.monotonic)  # when freed memory was given back
     _loading: threading.Lock = field(default_factory=threading.Lock)  # guards the searches
     _lock: threading.RLock = field(default_factory=threading.RLock)  # guards all else
@@ -155,7 +157,9 @@ class Service:
             self._searches.move_to_end(config)
             while len(self._searches) > SEARCHES_KEPT:
                 self._searches.popitem(last=False)
-            return LipReader(self.base.checkpoint, search=self._searches[config])
+            reader = copy.copy(self.base)  # with the same networks: folding them takes time, and memory
+            reader.search = self._searches[config]
+            return reader
 
     def remember(self, session: str, reading: Reading) -> str:
         """Keep a reading for a while -> a key that nobody can guess; the oldest ones are forgotten."""
@@ -180,6 +184,8 @@ class Service:
         """
         stop = threading.Event()
         with self._lock:
+            if self._closed:
+                stop.set()
             working = self._working.setdefault(session, {})
             for other, replaced in working.items():
                 if alone and replaced:
@@ -216,6 +222,13 @@ class Service:
         for stop in stops:
             stop.set()
         return bool(stops)
+
+    def close(self) -> None:
+        """Stop all work, and what begins from now on: the program ends."""
+        with self._lock:
+            self._closed = True
+            for session in self._working:
+                self.cancel(session)
 
     def begin_batch(self, session: str, batch: Batch) -> None:
         """Note a batch of a session, so that it can ask for what was finished when it cancels it."""

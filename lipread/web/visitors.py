@@ -6,6 +6,7 @@ Gradio keeps uploads and results under their content's hash, so two visitors may
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import threading
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+from lipread.web.limits import quoted
 
 FILE_EXAMPLE = 'in Python: handle_file("talk.mp4")'
 
@@ -29,8 +32,10 @@ class Page(gr.Blocks):
     belongings: Belongings | None = None
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *others: Any, **named: Any) -> list[Any]:
-        """As gradio's. Raises: gr.Error: a value is of a kind that its field does not take, or a file is no upload."""
-        for component, value in zip(block_fn.inputs, inputs, strict=False):
+        """As gradio's. Raises: gr.Error: values are too few or too many, one is of a kind that its field does not take,
+        or a file is no upload."""
+        check_count(block_fn, inputs)
+        for component, value in zip(block_fn.inputs, inputs, strict=True):
             check_value(component, value)
         check_uploads(inputs, Path(self.GRADIO_CACHE))
         processed: list[Any] = await super().preprocess_data(block_fn, inputs, *others, **named)
@@ -49,6 +54,17 @@ class Page(gr.Blocks):
     def shared_files(self) -> set[str]:
         """Files of the page itself, such as examples: they stay, whoever used them."""
         return {path for block in self.blocks.values() for path in getattr(block, "keep_in_cache", ())}
+
+
+def check_count(block_fn: Any, values: list[Any]) -> None:
+    """Look at how many values an event was sent. Raises: gr.Error: not as many as it takes, or it takes none at all."""
+    if block_fn.fn is None:
+        raise gr.Error("this event does nothing on the server; call /transcribe or /batch", print_exception=False)
+    if len(values) != (count := len(block_fn.inputs)):
+        names = ", ".join(list(inspect.signature(block_fn.fn).parameters)[:count])
+        given = f"{len(values)} {'was' if len(values) == 1 else 'were'} given"
+        takes = f"takes {count} values ({names})" if count else "takes no values"
+        raise gr.Error(f"{block_fn.api_name or 'this event'} {takes}, {given}", print_exception=False)
 
 
 def check_value(component: Any, value: Any) -> None:
@@ -74,11 +90,7 @@ def check_value(component: Any, value: Any) -> None:
         listed = value is None or (isinstance(value, list) and all(map(is_file, value)))
         wanted = "" if listed else f"a list of uploaded files; {FILE_EXAMPLE} for each"
     if wanted:
-        shown = repr(value)
-        raise gr.Error(
-            f"{component.label}: {shown if len(shown) <= 80 else shown[:80] + '…'} is not {wanted}",
-            print_exception=False,
-        )
+        raise gr.Error(f"{component.label}: {quoted(value)} is not {wanted}", print_exception=False)
 
 
 def check_uploads(values: Any, folder: Path) -> None:
