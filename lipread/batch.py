@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lipread import __version__
 from lipread.errors import LipreadError, OutputError
 from lipread.files import are_one, inside, is_full, require_apart
-from lipread.inputs import CAPTIONED_SUFFIX as CAPTIONED_SUFFIX  # imported from here by others
-from lipread.inputs import LIVE_SUFFIX, Failure, Job, key_of
-from lipread.inputs import VIDEO_SUFFIXES as VIDEO_SUFFIXES
+from lipread.inputs import CAPTIONED_SUFFIX, LIVE_SUFFIX, Failure, Job, key_of
 from lipread.outputs import USUAL_FORMATS, WRITERS, labelled, write_outputs
 from lipread.remote import at_hand, is_there, is_url, joined, state_of, written_to
 from lipread.run_record import (

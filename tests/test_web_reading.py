@@ -277,3 +277,16 @@ def test_real_and_drawn_light_is_good_light(grid_dir: Path, tmp_path: Path) -> N
     clip = sorted((grid_dir / "clips").glob("s1_*.mp4"))[0]
     assert advice_for(SURE, watch_mouth(clip).track, probe(clip)) == ()
 
+
+
+@pytest.mark.parametrize("rate_hz", [192_000, 37_800, 15_000])
+def test_a_part_keeps_sound_of_a_rate_that_mp4_does_not_take(tmp_path: Path, rate_hz: int) -> None:
+    video = media.write_video(
+        tmp_path / "talk.mkv", [np.full((48, 64, 3), 90, np.uint8)] * 75, codec="mpeg4", ticks_hz=25,
+        sound=media.click(2.0, 3.0, rate_hz), sound_rate_hz=rate_hz, sound_codec="pcm_s16le",
+    )
+    cut_video(video, tmp_path / "part.mp4", 1.0, 3.0)
+    with av.open(str(tmp_path / "part.mp4")) as film:
+        pieces = [frame.to_ndarray()[0] for frame in film.decode(audio=0)]
+        film_rate_hz = film.streams.audio[0].rate
+    assert np.abs(np.concatenate(pieces)).argmax() / film_rate_hz == pytest.approx(1.0, abs=0.08)

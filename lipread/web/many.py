@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from lipread.batch import CAPTIONED_SUFFIX, VIDEO_SUFFIXES
 from lipread.errors import LipreadError, OutputError
 from lipread.hearing import Modality
-from lipread.inputs import OWN_FILMS
+from lipread.inputs import CAPTIONED_SUFFIX, OWN_FILMS, VIDEO_SUFFIXES
 from lipread.outputs import write_outputs
 from lipread.pipeline import LipReader
 from lipread.web.limits import Cancelled, Limits, check_count, deleted

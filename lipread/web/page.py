@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from lipread.batch import VIDEO_SUFFIXES
+from lipread.inputs import VIDEO_SUFFIXES
 from lipread.insight import layers_and_heads
 from lipread.outputs import USUAL_FORMATS
 from lipread.web.about import about_markdown, api_markdown

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lipread.audio import read_audio_blocks
-from lipread.batch import CAPTIONED_SUFFIX
 from lipread.captions import write_captioned_video
 from lipread.errors import LipreadError, NoPictureError, OutputError, VideoError
 from lipread.files import PathLike, inside
 from lipread.hearing import Modality, SoundStream, check_modality
+from lipread.inputs import CAPTIONED_SUFFIX
 from lipread.outputs import USUAL_FORMATS, write_outputs
 from lipread.pipeline import Clock, LipReader, Progress, Watched, watch_mouth
 from lipread.values import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Array, MouthTrack, Transcript

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lipread.captions import aac_stream
 from lipread.container import beginning_s, decoded_sound, open_container, sound_stream, written_film
 from lipread.errors import ConfigError, VideoError
 from lipread.files import PathLike
@@ -63,7 +64,7 @@ def _write(film: OutputContainer, source: PathLike, start_s: float, end_s: float
     written = 0
     with open_container(source) as container, read_frames(source) as frames:
         voice = sound_stream(container)
-        target = _sound_target(film, voice)
+        target = None if voice is None else aac_stream(film, voice)
         picture.width, picture.height = max(2, frames.info.width // 2 * 2), max(2, frames.info.height // 2 * 2)
         first = math.ceil(start_s * FRAME_RATE_HZ - 1e-6)
         for number, frame in enumerate(frames):
@@ -84,12 +85,6 @@ def _write(film: OutputContainer, source: PathLike, start_s: float, end_s: float
         if target is not None:
             shift = float(beginning_s(source) or 0) + first / FRAME_RATE_HZ
             _copy_sound(film, container, voice, target, shift, written / FRAME_RATE_HZ)
-
-
-def _sound_target(film: OutputContainer, voice: Any) -> Any:
-    if voice is None:
-        return None
-    return film.add_stream("aac", rate=voice.rate, layout="stereo" if voice.channels > 1 else "mono")
 
 
 def _copy_sound(film: OutputContainer, container: Any, voice: Any, target: Any, from_s: float, length_s: float) -> None:
