@@ -91,7 +91,7 @@ def test_the_command_writes_what_it_shows(
     assert [each["snr_db"] for each in told["ratios"]] == [-5.0, "clean"]
     assert all(list(each["scores"]) == list(WAYS) for each in told["ratios"])
     assert [each["scores"]["audio"]["wer"] for each in told["ratios"]] == [1.0, 0.0]
-    assert main([*arguments, "--json", str(tmp_path / "noise.txt")]) == 1
+    assert main([*arguments, "--json", str(tmp_path / "noise.txt")]) == 2
     assert not (tmp_path / "noise.txt").exists()
 
 
