@@ -167,6 +167,7 @@ def evaluate(
             transcript, problem = None, str(error)
         if transcript:
             stage_s.update(transcript.stage_s)
+        words = judged_words(transcript, reference) if transcript else ()
         result = ClipResult(
             clip=clip.clip,
             speaker=clip.speaker,
@@ -175,8 +176,8 @@ def evaluate(
             confidence=transcript.confidence if transcript else 0.0,
             duration_s=transcript.duration_s if transcript else 0.0,
             problem=problem,
-            words=judged_words(transcript, reference) if transcript else (),
-            doubted_words=doubted_words(transcript, reference) if transcript else (),
+            words=words,
+            doubted_words=doubted_words(transcript, words) if transcript else (),
             failed=transcript is None,
         )
         results.append(result)
@@ -194,12 +195,12 @@ def judged_words(transcript: Transcript, reference: str) -> tuple[tuple[float, b
     return tuple((word.confidence, good) for word, good in zip(transcript.words, right, strict=True))
 
 
-def doubted_words(transcript: Transcript, reference: str) -> tuple[tuple[float, bool], ...]:
-    """The same with the confidence under dropout of each word that has one."""
-    judged = zip(transcript.words, judged_words(transcript, reference), strict=True)
-    return tuple(
-        (word.dropout_confidence, good) for word, (_, good) in judged if word.dropout_confidence is not None
-    )
+def doubted_words(
+    transcript: Transcript, judged: tuple[tuple[float, bool], ...]
+) -> tuple[tuple[float, bool], ...]:
+    """What `judged_words` gives, with the confidence under dropout of each word that has one."""
+    pairs = zip(transcript.words, judged, strict=True)
+    return tuple((word.dropout_confidence, good) for word, (_, good) in pairs if word.dropout_confidence is not None)
 
 
 def summarise(
