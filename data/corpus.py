@@ -6,17 +6,17 @@ recognition", J. Acoust. Soc. Am. 120, 2421; distributed by its authors under CC
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lipread.data.prepare import SILENCES, ClipJob, Times, name_problem
+from lipread.data.prepare import ClipJob, Times, name_problem
 from lipread.data.protocols import Protocol, load_protocol
 from lipread.errors import DataError
-from lipread.files import PathLike, opened_table
+from lipread.files import PathLike
 from lipread.inputs import VIDEO_SUFFIXES
+from lipread.prepared import SILENCES, WORD_COLUMNS, table_rows
 from lipread.values import SPLITS
 
 TICKS_HZ = 25_000  # of the corpus's alignments
@@ -161,29 +161,29 @@ def _read_listed(root: Path) -> list[ClipJob]:
     """Clips of a folder with manifest.tsv, and perhaps words.tsv; videos are clips/CLIP.*, or lie in the folder."""
     words: dict[str, list[tuple[float, float, str]]] = {}
     if (root / "words.tsv").is_file():
-        for number, row in table_rows(root / "words.tsv", ("clip", "start_s", "end_s", "word")):
+        for line, row in table_rows(root / "words.tsv", WORD_COLUMNS):
             try:
                 start, end = float(row["start_s"]), float(row["end_s"])
             except ValueError as error:
-                raise DataError(f"{root / 'words.tsv'}, line {number}: a time is not a number ({error})") from error
+                raise DataError(f"{line}: a time is not a number ({error})") from error
             if not 0 <= start <= end < math.inf:
                 raise DataError(
-                    f"{root / 'words.tsv'}, line {number}: start_s={start} and end_s={end} must be finite, 0 or more, "
+                    f"{line}: start_s={start} and end_s={end} must be finite, 0 or more, "
                     "and in that order; correct them"
                 )
             words.setdefault(row["clip"], []).append((start, end, row["word"].lower()))
     place = root / "clips" if (root / "clips").is_dir() else root
     videos = {path.stem: path for path in sorted(place.iterdir(), reverse=True) if _is_video(path)}
     jobs: dict[str, ClipJob] = {}
-    for number, row in table_rows(root / "manifest.tsv", ("clip", "text")):
+    for line, row in table_rows(root / "manifest.tsv", ("clip", "text")):
         name, split, frames = row["clip"], row.get("split") or TRAIN, row.get("frames", "")
         if problem := name_problem(name):
-            raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} {problem}; rename it")
+            raise DataError(f"{line}: clip={name!r} {problem}; rename it")
         if name in jobs:
-            raise DataError(f"{root / 'manifest.tsv'}, line {number}: clip={name!r} is there twice; leave one out")
+            raise DataError(f"{line}: clip={name!r} is there twice; leave one out")
         if split not in SPLITS:
             raise DataError(
-                f"{root / 'manifest.tsv'}, line {number}: split={split!r} is not known; it must be one of "
+                f"{line}: split={split!r} is not known; it must be one of "
                 f"{', '.join(SPLITS)}"
             )
         jobs[name] = ClipJob(
@@ -193,18 +193,6 @@ def _read_listed(root: Path) -> list[ClipJob]:
     if not jobs:
         raise DataError(f"{root / 'manifest.tsv'}: lists no clip")
     return list(jobs.values())
-
-
-def table_rows(path: Path, columns: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a table with their line numbers. Raises: DataError: a column is absent, or it is no table."""
-    try:
-        with opened_table(path, restval="") as reader:
-            if missing := set(columns) - set(reader.fieldnames or ()):
-                raise DataError(f"{path}: has no column {listed(missing)}; its columns must be separated by tabs")
-            for row in reader:
-                yield reader.line_num, {key: value.strip() for key, value in row.items() if isinstance(value, str)}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); save it as UTF-8 text, cells separated by tabs") from error
 
 
 def listed(values: Iterable[str] | None) -> str:

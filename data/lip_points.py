@@ -23,10 +23,9 @@ from lipread.data.prepare import (
     length_problem,
     name_problem,
     record_path,
-    stream_path,
-    write_points,
 )
 from lipread.errors import DataError
+from lipread.prepared import stream_path, write_points
 from lipread.values import FRAME_RATE_HZ, Array
 
 UNITS_PER_PX = 128

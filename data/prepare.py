@@ -1,13 +1,6 @@
-"""Clips with known words -> a prepared folder: mouth crops, lip points, sound, and tables of what there is.
+"""Clips with known words -> a prepared folder (lipread/prepared.py): mouth crops, lip points, sound, and tables.
 
-Shapes: T frames at 25 Hz, H x W pixels, P = 9 lip points.
-
-    manifest.tsv     clip speaker split source streams frames text
-    words.tsv        clip start_s end_s word
-    report.tsv       clip reason kept: what was left out or is doubtful
-    crops/CLIP.mp4   96 x 96 grey, at most 60 KB for 3 s
-    points/CLIP.npy  float32 (T, 9, 2), NaN where no face
-    sound/CLIP.m4a   mono AAC, 16 kHz
+Shapes: T frames.
 
 A clip is done when its file in records/ is there, which is written last; the tables are made from the records. So a
 run that was killed at any moment can simply be started again.
@@ -18,26 +11,32 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
 from lipread.alphabet import Alphabet
 from lipread.audio import read_audio, write_audio
 from lipread.errors import DataError, LipreadError, MissingDependencyError, OutputError
-from lipread.files import write_text, written_whole
+from lipread.files import write_text
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper, write_crops_mp4
+from lipread.prepared import (
+    MANIFEST_COLUMNS,
+    REPORT_COLUMNS,
+    SILENCES,
+    WORD_COLUMNS,
+    stream_path,
+    write_points,
+    write_table,
+)
 from lipread.values import FRAME_RATE_HZ, Array, MouthTrack
 from lipread.video import read_frames
 
-SILENCES = frozenset({"sil", "sp"})  # as the corpus writes them
-MANIFEST_COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
 CROPS_BYTES_PER_S = 20_000
 QUALITIES = (12, 16, 20, 24, 28)  # x264 crf, tried in turn until a film is small enough
 MIN_FRAMES = 10  # shorter is not a sentence
@@ -307,20 +306,9 @@ def write_small_crops(path: Path, crops: Array) -> None:
             return
 
 
-def write_points(path: Path, points: Array) -> None:
-    """Write lip points (T, 9, 2) as float32, whole or not at all. Raises: OutputError."""
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.asarray(points, np.float32))
-
-
 def record_path(out: Path, name: str) -> Path:
     """Where the record of a clip, or of a file of clips, lies."""
     return out / "records" / f"{name}.json"
-
-
-def stream_path(out: Path, stream: str, name: str) -> Path:
-    """Where a stream of a clip lies."""
-    return out / stream / f"{name}.{ {'crops': 'mp4', 'points': 'npy', 'sound': 'm4a'}[stream] }"
 
 
 def write_tables(out: Path) -> int:
@@ -330,15 +318,9 @@ def write_tables(out: Path) -> int:
     report = sorted({tuple(entry) for record in records for entry in record.report})
     write_table(out / "manifest.tsv", MANIFEST_COLUMNS, ([row[key] for key in MANIFEST_COLUMNS] for row in rows))
     words = ([row["clip"], f"{start:.3f}", f"{end:.3f}", word] for row in rows for start, end, word in row["words"])
-    write_table(out / "words.tsv", ("clip", "start_s", "end_s", "word"), words)
-    write_table(out / "report.tsv", ("clip", "reason", "kept"), report)
+    write_table(out / "words.tsv", WORD_COLUMNS, words)
+    write_table(out / "report.tsv", REPORT_COLUMNS, report)
     return sum(kept == "no" for _, _, kept in report)
-
-
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write tab-separated text whole or not at all; white space inside a value becomes one space."""
-    lines = ("\t".join(" ".join(str(value).split()) for value in row) for row in (columns, *rows))
-    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 @contextlib.contextmanager

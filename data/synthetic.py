@@ -29,15 +29,13 @@ from lipread.data.prepare import (
     only_run,
     open_folder,
     record_path,
-    stream_path,
-    write_points,
     write_small_crops,
     write_tables,
 )
 from lipread.errors import ConfigError, DataError, LipreadError
-from lipread.files import opened_table
 from lipread.landmarks import FaceMesh
 from lipread.mouth import MouthCropper
+from lipread.prepared import MANIFEST_COLUMNS, stream_path, table_rows, write_points
 from lipread.values import MouthTrack
 from lipread.workers import WorkerDied, in_processes
 
@@ -113,8 +111,8 @@ def write_prepared(
         todo = [job for job in jobs if not _is_done(root, clip_name(job[1]))]
         _prepare_all(todo, min(processes, len(todo)), show)
         write_tables(root)
-    with opened_table(root / "manifest.tsv") as table:
-        voices = [row["source"] != "drawn" or "sound" in row["streams"] for row in table]
+    rows = table_rows(root / "manifest.tsv", MANIFEST_COLUMNS)
+    voices = [row["source"] != "drawn" or "sound" in row["streams"] for _, row in rows]
     return DrawnReport(len(voices), voices.count(False))
 
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipread.data.corpus import TRAIN, read_corpus, table_rows
+from lipread.data.corpus import TRAIN, read_corpus
 from lipread.data.grid import reserved_of
 from lipread.data.lip_points import sentence_key
 from lipread.errors import DataError, LipreadError
 from lipread.files import PathLike, write_text
+from lipread.prepared import table_rows
 
 
 @dataclass(frozen=True)

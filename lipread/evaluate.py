@@ -6,7 +6,6 @@ A prepared folder (crops, points and sound instead of videos) is read from these
 from __future__ import annotations
 
 import contextlib
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lipread.errors import ConfigError, DataError, LipreadError
-from lipread.files import opened_table
 from lipread.inputs import VIDEO_SUFFIXES
 from lipread.metrics import (
     Calibration,
@@ -29,7 +27,8 @@ from lipread.metrics import (
     score_groups,
     told_apart,
 )
-from lipread.values import LIP_POINTS, MouthTrack, Transcript
+from lipread.prepared import read_track, stream_path, table_rows
+from lipread.values import MouthTrack, Transcript
 
 if TYPE_CHECKING:
     from lipread.files import PathLike
@@ -63,7 +62,7 @@ class EvalClip:
         if self.video is not None:
             return self.video
         assert self.prepared is not None
-        return self.prepared / "sound" / f"{self.clip}.m4a"
+        return stream_path(self.prepared, "sound", self.clip)
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ def read_manifest(
         ConfigError: clips of a reported split, to choose on.
     """
     manifest = Path(path) / "manifest.tsv" if Path(path).is_dir() else Path(path)
-    listed = list(_rows(manifest))
+    listed = [_completed(place, row) for place, row in table_rows(manifest, NEEDED_COLUMNS)]
     rows = [row for row in listed if split in (ALL_SPLITS, row["split"])]
     if not rows:
         known = ", ".join(sorted({row["split"] for row in listed}))
@@ -276,25 +275,10 @@ def read_manifest(
     return [EvalClip(row["clip"], row["speaker"], row["text"], video=videos[row["clip"]]) for row in rows]
 
 
-def _rows(manifest: Path) -> Iterator[dict[str, str]]:
-    try:
-        with opened_table(manifest) as table:
-            missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{manifest}: the column {missing[0]!r} is missing; a manifest is tab-separated with the columns "
-                    f"{', '.join(NEEDED_COLUMNS)} and, if wanted, speaker and split"
-                )
-            for cells in table:
-                row = {name: cell.strip() for name, cell in cells.items() if isinstance(cell, str)}
-                if any(not row.get(name) for name in NEEDED_COLUMNS):
-                    raise DataError(f"{manifest}: line {table.line_num} is incomplete; it needs {NEEDED_COLUMNS}")
-                yield row | {"speaker": row.get("speaker") or row["clip"], "split": row.get("split") or TRAIN}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{manifest}: cannot be read as a manifest ({reason}); give a manifest.tsv or its folder"
-        ) from error
+def _completed(place: str, row: Mapping[str, str]) -> dict[str, str]:
+    if absent := [name for name in NEEDED_COLUMNS if not row[name]]:
+        raise DataError(f"{place}: no {absent[0]} there; complete the line or delete it")
+    return {**row, "speaker": row.get("speaker") or row["clip"], "split": row.get("split") or TRAIN}
 
 
 def _has_crops(row: Mapping[str, str]) -> bool:
@@ -366,22 +350,4 @@ def mouth_track(clip: EvalClip) -> MouthTrack:
 
         return watch_mouth(clip.video).track
     assert clip.prepared is not None
-    return prepared_track(clip.prepared, clip.clip)
-
-
-def prepared_track(folder: PathLike, clip: str) -> MouthTrack:
-    """The mouth track of one clip of a prepared folder.
-
-    Raises: DataError: its crops or points are absent, damaged, or of different lengths.
-    """
-    from lipread.mouth import read_crops
-
-    crops = read_crops(Path(folder) / "crops" / f"{clip}.mp4")
-    file = Path(folder) / "points" / f"{clip}.npy"
-    try:
-        points = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: the lip points cannot be read ({error}); prepare the clip again") from error
-    if points.shape != (len(crops), len(LIP_POINTS), 2):
-        raise DataError(f"{file}: shape {points.shape} beside {len(crops)} crops; prepare the clip again")
-    return MouthTrack(crops=crops, points=points, present=np.isfinite(points).all(axis=(1, 2)))
+    return read_track(clip.prepared, clip.clip)

@@ -15,10 +15,11 @@ from lipread.alphabet import Alphabet
 from lipread.checkpoint import Checkpoint, load_checkpoint
 from lipread.data.heads import draw_clip
 from lipread.errors import ConfigError, DataError
-from lipread.evaluate import EvalClip, evaluate, prepared_track
+from lipread.evaluate import EvalClip, evaluate
 from lipread.model.norm import BatchNorm
 from lipread.mouth import write_crops_mp4
 from lipread.pipeline import LipReader
+from lipread.prepared import read_track
 from lipread.training.adapt import adapted, entropy, pieces_of, pieces_of_track
 from lipread.values import MouthTrack, Transcript
 from networks import TINY, tiny_network
@@ -210,5 +211,5 @@ def test_evaluation_fits_to_groups_of_a_speakers_clips(
     assert [each.record["adapted"]["pieces"] for each in fitted] == [2, 1, 1]
     with pytest.raises(ConfigError, match="adapt=2 fits what reads the lips, and .* give modality video"):
         evaluate(LipReader(replace(checkpoint, with_sound=checkpoint)), clips, adapt=2)
-    alone = adapted(checkpoint, pieces_of_track(prepared_track(tmp_path, "a3")), steps=1)
+    alone = adapted(checkpoint, pieces_of_track(read_track(tmp_path, "a3")), steps=1)
     assert not moved(alone, fitted[2])

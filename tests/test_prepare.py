@@ -417,8 +417,3 @@ def test_records_of_another_kind_are_not_believed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("frames", "words", "good"), [(75, 6, True), (12, 6, True), (11, 6, False), (9, 1, False)])
 def test_length(frames: int, words: int, good: bool) -> None:
     assert (prepare.length_problem(frames, words) == "") is good
-
-
-def test_tables_stay_tables(tmp_path: Path) -> None:
-    prepare.write_table(tmp_path / "t.tsv", ("a", "b"), [("x\ty", "line\nbreak")])
-    assert (tmp_path / "t.tsv").read_text() == "a\tb\nx y\tline break\n"

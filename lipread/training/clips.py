@@ -1,14 +1,13 @@
 """Prepared folders -> clips with their words, lip points and files; which of them train and which choose.
 
-Shapes: T frames, P lip points, N = 640 T samples.
+Shapes: T frames, P lip points.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +16,19 @@ import numpy as np
 
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
-from lipread.errors import DataError, LipreadError
-from lipread.files import opened_table
+from lipread.errors import DataError
+from lipread.prepared import (
+    MANIFEST_COLUMNS,
+    SILENCES,
+    STREAM_SUFFIXES,
+    WORD_COLUMNS,
+    read_points,
+    stream_path,
+    table_rows,
+)
 from lipread.training.batches import WordSpan
-from lipread.values import FRAME_RATE_HZ, SPLITS, Array
+from lipread.values import FRAME_RATE_HZ, LIP_POINTS, SPLITS, Array
 
-SILENCES = frozenset({"sil", "sp", ""})
-COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
-WORD_COLUMNS = ("clip", "start_s", "end_s", "word")
-STREAMS = ("crops", "points", "sound")
 ENGLISH = Alphabet.english()  # what `lipread prepare` writes texts in
 
 
@@ -65,11 +68,11 @@ def load_clips(folder: Path) -> list[Clip]:
         raise DataError(f"{folder}: no manifest.tsv there; make one with `lipread prepare`")
     times: dict[str, list[tuple[float, float, str]]] = {}
     if (folder / "words.tsv").is_file():
-        for place, row in _rows(folder / "words.tsv", WORD_COLUMNS):
+        for place, row in table_rows(folder / "words.tsv", WORD_COLUMNS):
             start_s, end_s = (_number(row, key, place) for key in ("start_s", "end_s"))
             times.setdefault(row["clip"], []).append((start_s, end_s, _plain(row["word"], place)))
     clips: dict[str, Clip] = {}
-    for place, row in _rows(manifest, COLUMNS):
+    for place, row in table_rows(manifest, MANIFEST_COLUMNS):
         if row["clip"] in clips:
             raise DataError(f"{place}: clip {row['clip']} is listed twice; delete one of the lines")
         clips[row["clip"]] = _clip(folder, row, times.get(row["clip"], []), place)
@@ -89,23 +92,23 @@ def _clip(folder: Path, row: dict[str, str], times: Sequence[tuple[float, float,
         )
     if row["split"] not in SPLITS:
         raise DataError(f"{place}: split={row['split']!r} is not known; it must be one of {', '.join(SPLITS)}")
-    if unknown := set(streams) - set(STREAMS):
-        raise DataError(f"{place}: no stream is called {min(unknown)!r}; streams are {','.join(STREAMS)}")
+    if unknown := set(streams) - set(STREAM_SUFFIXES):
+        raise DataError(f"{place}: no stream is called {min(unknown)!r}; streams are {','.join(STREAM_SUFFIXES)}")
     said = " ".join(word for _, _, word in times if word not in SILENCES)
     if times and said != text:
         raise DataError(
             f"{place}: the text of clip {name} is {text!r}, its words in words.tsv are {said!r}; correct one of them, "
             "or delete its lines in words.tsv"
         )
-    points = np.full((int(frames), 9, 2), np.nan, np.float32)
+    points = np.full((int(frames), len(LIP_POINTS), 2), np.nan, np.float32)
     if "points" in streams:
-        points = _load_points(folder / "points" / f"{name}.npy", int(frames))
-    crops = folder / "crops" / f"{name}.mp4" if "crops" in streams else None
+        points = read_points(folder, name, int(frames))
+    crops = stream_path(folder, "crops", name) if "crops" in streams else None
     if crops and not crops.is_file():
         raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
     return Clip(
         name, row["speaker"], row["split"], row["source"], text, int(frames), word_spans(times, int(frames)), points,
-        crops_path=crops, sound_path=folder / "sound" / f"{name}.m4a" if "sound" in streams else None,
+        crops_path=crops, sound_path=stream_path(folder, "sound", name) if "sound" in streams else None,
     )
 
 
@@ -199,23 +202,6 @@ def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[
     return tuple(spans) if free <= frames else ()
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Lines of a table, each with its place for error sentences."""
-    try:
-        with opened_table(path) as reader:
-            if missing := set(columns) - set(reader.fieldnames or ()):
-                raise DataError(
-                    f"{path}: has no column {', '.join(sorted(missing))}; make it again with `lipread prepare`"
-                )
-            for row in reader:
-                place = f"{path}, line {reader.line_num}"
-                if any(row[column] is None for column in columns):
-                    raise DataError(f"{place}: fewer columns than in the heading; prepare that clip again")
-                yield place, {column: row[column].strip() for column in columns}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make it again with `lipread prepare`") from error
-
-
 def _plain(text: str, place: str) -> str:
     try:
         return ENGLISH.normalise(text)
@@ -231,31 +217,6 @@ def _number(row: dict[str, str], column: str, place: str) -> float:
     if not math.isfinite(number):
         raise DataError(f"{place}: {column}={row[column]!r} is not a number; correct it or prepare that clip again")
     return number
-
-
-def _load_points(path: Path, frames: int) -> Array:
-    try:
-        points = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: lip points cannot be read ({error}); prepare that clip again") from error
-    if points.shape != (frames, 9, 2):
-        raise DataError(
-            f"{path}: lip points of shape {points.shape}, wanted {(frames, 9, 2)}; prepare that clip again"
-        )
-    return np.asarray(points, np.float32)
-
-
-def read_sound(clip: Clip) -> Array:
-    """The sound of a prepared clip in step with its frames, (N,). Raises: DataError: absent or damaged."""
-    from lipread.audio import read_audio
-
-    try:
-        sound = read_audio(clip.sound_path, frames=clip.frames) if clip.sound_path else None
-    except LipreadError as error:
-        raise DataError(f"{clip.sound_path}: {str(error).rstrip('.')}; prepare that clip again") from error
-    if sound is None:
-        raise DataError(f"{clip.sound_path}: no sound in it; prepare that clip again")
-    return sound
 
 
 def training_vocabulary(clips: list[Clip], most: int = 2000, *, least_count: int = 1) -> tuple[str, ...]:

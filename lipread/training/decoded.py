@@ -15,7 +15,8 @@ import numpy as np
 
 from lipread.errors import DataError
 from lipread.mouth import read_crops
-from lipread.training.clips import Clip, read_sound
+from lipread.prepared import read_sound
+from lipread.training.clips import Clip
 from lipread.values import CROP_SIDE_PX, SAMPLES_PER_FRAME, Array
 
 MOST_BYTES = 16_000_000_000  # of all that is kept
@@ -69,7 +70,7 @@ class Decoded:
         """Sound of a clip, float32 (N,), not to be written to. Raises: DataError: absent or damaged."""
         assert clip.sound_path is not None
         shape = (clip.frames * SAMPLES_PER_FRAME,)
-        return self._get(clip.sound_path, np.dtype(np.float32), shape, lambda _: read_sound(clip))
+        return self._get(clip.sound_path, np.dtype(np.float32), shape, lambda path: read_sound(path, clip.frames))
 
     def _get(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], read: Callable[[Path], Array]) -> Array:
         slot = self._slots.get(path)

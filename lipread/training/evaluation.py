@@ -19,8 +19,9 @@ from lipread.decoding.greedy import greedy_decode
 from lipread.metrics import Score, score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
+from lipread.prepared import read_sound
 from lipread.training.batches import Batch, Example, collate
-from lipread.training.clips import Clip, read_sound
+from lipread.training.clips import Clip
 from lipread.training.word_clips import Cut, part_of
 
 EVALUATION_BATCH = 10
@@ -136,7 +137,7 @@ def examples_of(
             clip.name, clip.text,
             centre_crop(read_crops(clip.crops_path), side_px) if use_pixels and clip.crops_path else None,
             clip.points, clip.words, use_points=bool(np.isfinite(clip.points).any()),
-            sound=read_sound(clip) if use_sound and clip.sound_path else None,
+            sound=read_sound(clip.sound_path, clip.frames) if use_sound and clip.sound_path else None,
         )
         for clip in clips
     ]
