@@ -60,14 +60,10 @@ class Alphabet:
 
     @classmethod
     def from_list(cls, symbols: Sequence[str]) -> Alphabet:
-        """The inverse of `to_list`, as read from JSON."""
+        """From `symbols`, as read from JSON."""
         if isinstance(symbols, str) or not all(isinstance(symbol, str) for symbol in symbols):
             raise ConfigError(f"alphabet.symbols is {symbols!r}; it must be a list of strings")
         return cls(tuple(symbols))
-
-    def to_list(self) -> list[str]:
-        """The symbols as a list that JSON can hold."""
-        return list(self.symbols)
 
     @property
     def blank(self) -> int:

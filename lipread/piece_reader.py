@@ -11,7 +11,7 @@ import numpy as np
 
 from lipread.hearing import Choice, Ears
 from lipread.pieces import Piece
-from lipread.values import LIP_POINTS, Array, MouthTrack
+from lipread.values import LIP_POINTS, LOWEST_LOG_PROB, Array, MouthTrack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = {"cpu": 1}  # pieces that go through the network together, by device; elsewhere:
 AT_ONCE_ELSEWHERE = 8
-IMPOSSIBLE = -1e4  # log-probability that stands for log 0
 
 
 class Found(NamedTuple):
@@ -145,6 +144,6 @@ def _within(log_probs: Array, piece: Piece) -> Array:
 
 def blanks(frames: int, symbols: int) -> Array:
     """Log-probabilities (frames, symbols) that say blank with certainty."""
-    certain = np.full((frames, symbols), IMPOSSIBLE, np.float32)
+    certain = np.full((frames, symbols), LOWEST_LOG_PROB, np.float32)
     certain[:, 0] = 0.0
     return certain

@@ -148,13 +148,8 @@ def reason_for_silence(present: Array, spread: float) -> str | None:
     return None
 
 
-def track_warnings(track: MouthTrack) -> tuple[str, ...]:
-    """What makes a track hard to read: a small face, a face that is lost for a while."""
-    return sight_warnings(track.present, track.eye_px, start_s=track.start_s)
-
-
 def sight_warnings(present: Array, eye_px: float, *, start_s: float = 0.0) -> tuple[str, ...]:
-    """As `track_warnings`, of the frames with a face and its median size."""
+    """What makes a face hard to read: it is small (median distance of the eyes), or lost for a while (`present`)."""
     warnings = []
     if present.any() and 0 < eye_px < SMALL_EYE_PX:
         warnings.append(

@@ -18,6 +18,7 @@ FRAME_RATE_HZ = 25
 SAMPLE_RATE_HZ = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ  # 640
 CROP_SIDE_PX = 96
+LOWEST_LOG_PROB = -1e4  # stands for log 0: with infinities sums over time would be lost, and paths become equal
 SPLITS = ("train", "val", "test", "unseen")  # that a clip may belong to
 
 # MediaPipe mesh indices of the nine lip points, in the order they are stored: mouth corners, inner lips

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import strategies as st
@@ -17,6 +18,11 @@ def log_softmax(scores: Array) -> Array:
     """Any numbers (T, V) -> natural-log probabilities, float32."""
     scores = scores.astype(np.float64)
     return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)), dtype=np.float32)
+
+
+def frames_needed(symbols: Sequence[int]) -> int:
+    """Least frames that CTC needs for a text: its symbols, and a blank between equal neighbours."""
+    return len(symbols) + sum(one == other for one, other in itertools.pairwise(symbols))
 
 
 @st.composite

@@ -8,14 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ctc_by_hand import frames_needed
 from lipread.alphabet import Alphabet
 from lipread.config import AugmentConfig
-from lipread.model.ctc import frames_needed
 from lipread.training.augment import (
     MIRRORED,
     augment,
@@ -272,8 +271,8 @@ SOME_WORDS = st.sampled_from(["three", "soon", "aa", "no", "a", "bookkeeper"])
 )
 @hypothesis_settings(deadline=None, max_examples=200)
 def test_a_text_that_fits_fits_at_any_speed(text: str, spare: int, factor: float, alphabet: Alphabet) -> None:
-    needed = frames_needed(torch.tensor(alphabet.encode(text)))
-    frames = frames_needed(torch.tensor(Alphabet.english().encode(text))) + spare
+    needed = frames_needed(alphabet.encode(text))
+    frames = frames_needed(Alphabet.english().encode(text)) + spare
     changed, _ = change_speed(Example("x", text, None, np.zeros((frames, 9, 2), np.float32), ()), factor)
     assert len(changed.points) >= needed
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from lipread.alphabet import BLANK_SYMBOL, Alphabet
 from lipread.decoding.grammar import Grammar, load_grammar
-from lipread.decoding.grammar_search import LOWEST_LOG_PROB, GrammarDecoder
+from lipread.decoding.grammar_search import GrammarDecoder
 from lipread.decoding.greedy import greedy_decode
 from lipread.errors import ConfigError, DataError
-from lipread.values import Array
+from lipread.values import LOWEST_LOG_PROB, Array
 from test_grammar import LONGEST, Sentences, grammars
 
 AB = Alphabet((BLANK_SYMBOL, " ", "a", "b", " ab", " b"))

@@ -21,7 +21,6 @@ from lipread.decoding.search import (
     Listener,
     Search,
     next_cut,
-    speech_spans,
 )
 from lipread.errors import ConfigError, DataError
 from lipread.values import Array, Hypothesis
@@ -53,6 +52,14 @@ class Changes:
 
 
 PAUSE = "_" * PAUSE_FRAMES
+
+
+def spans_of(log_probs: Array) -> list[tuple[int, int]]:
+    """Frames cut at every `next_cut`: (first, one past the last) of each part."""
+    blank, bounds = log_probs.argmax(axis=1) == 0, [0]
+    while (cut := next_cut(blank[bounds[-1] :])) is not None:
+        bounds.append(bounds[-1] + cut)
+    return [(first, end) for first, end in pairwise([*bounds, len(blank)]) if end > first]
 
 
 def test_one_utterance_without_pauses() -> None:
@@ -155,7 +162,7 @@ def test_what_is_joined_stays_short_and_comes_soon() -> None:
 
 def test_what_is_too_short_for_a_sentence_joins_its_neighbour() -> None:
     log_probs = said(f"a{PAUSE}{'lay' * 4}")
-    assert len(speech_spans(log_probs)) == 2
+    assert len(spans_of(log_probs)) == 2
     (only,) = Search(ENGLISH, Scored(0.0, least=20), sentences=True).utterances(log_probs)
     assert only.text == "alaylaylaylay"
 
@@ -173,7 +180,7 @@ def test_log_probs_of_another_alphabet_are_refused() -> None:
 @given(st.text("ab _", max_size=160))
 def test_spans_tile_the_video_and_cut_only_in_pauses(text: str) -> None:
     log_probs = said(text)
-    spans = speech_spans(log_probs)
+    spans = spans_of(log_probs)
     assert [frame for first, end in spans for frame in range(first, end)] == list(range(len(log_probs)))
     for _, cut in spans[:-1]:
         around = log_probs[cut - PAUSE_FRAMES // 2 : cut + PAUSE_FRAMES // 2]

@@ -17,7 +17,7 @@ from lipread.speaking import (
     left_to_right,
     lip_spread,
     moving_frames,
-    track_warnings,
+    sight_warnings,
     why_nothing_is_said,
 )
 from lipread.values import Array, MouthTrack
@@ -113,13 +113,16 @@ def test_portraits_are_of_the_largest_sighting_and_stay_in_the_picture() -> None
 
 
 def test_warnings_name_times_and_size() -> None:
-    assert track_warnings(track(talking(75))) == ()
+    def warnings(seen: MouthTrack) -> tuple[str, ...]:
+        return sight_warnings(seen.present, seen.eye_px, start_s=seen.start_s)
+
+    assert warnings(track(talking(75))) == ()
     lost = track(talking(200), absent=np.r_[50:100, 150:155], start_s=1.0)
-    (warning,) = track_warnings(lost)  # five frames are no long gap
+    (warning,) = warnings(lost)  # five frames are no long gap
     assert "3.00 to 5.00 s" in warning
-    (small,) = track_warnings(track(talking(75), eye_px=7.4))
+    (small,) = warnings(track(talking(75), eye_px=7.4))
     assert "7 pixels" in small
-    assert track_warnings(track(np.zeros(50), absent=np.arange(50))) == ()  # the reason says it
+    assert warnings(track(np.zeros(50), absent=np.arange(50))) == ()  # the reason says it
 
 
 def test_real_sentences_move_and_a_repeated_picture_does_not(grid_dir: Path) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ctc_by_hand import log_probs, log_softmax, probabilities_of_all_texts, probability_of_text
 from lipread.alphabet import BLANK_SYMBOL, Alphabet
-from lipread.decoding.text_probability import LOWEST_LOG_PROB, TextGraph
-from lipread.values import Array
+from lipread.decoding.text_probability import TextGraph
+from lipread.values import LOWEST_LOG_PROB, Array
 
 WORDS = Alphabet((BLANK_SYMBOL, " ", "a", "b", " a", " ab"))
 

@@ -15,10 +15,9 @@ import numpy as np
 from lipread.alphabet import Alphabet
 from lipread.decoding.greedy import check_log_probs
 from lipread.errors import DataError
-from lipread.values import FRAME_RATE_HZ, Array, Segment, Word
+from lipread.values import FRAME_RATE_HZ, LOWEST_LOG_PROB, Array, Segment, Word
 
 STRETCH_FRAMES = 3  # a CTC peak is narrow: a word reaches at most so far into the blanks beside it
-LOWEST_LOG_PROB = -1e4  # stands for log 0: infinities would make every path through them equal
 PAUSE_S = 1.0  # a longer silence starts a new segment
 SEGMENT_LINES, LINE_CHARACTERS = 2, 42  # of a subtitle, with the label of who speaks
 SEGMENT_S = 7.0  # how long a subtitle may stand

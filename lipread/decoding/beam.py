@@ -30,10 +30,10 @@ from lipread.decoding.greedy import check_log_probs, greedy_decode
 from lipread.decoding.lexicon import Lexicon, read_lexicon
 from lipread.decoding.lm import Unit
 from lipread.decoding.ngram_binary import Ngrams, load_ngrams
-from lipread.decoding.text_probability import LOWEST_LOG_PROB, TextGraph
+from lipread.decoding.text_probability import TextGraph
 from lipread.errors import ConfigError, DataError
 from lipread.files import PathLike
-from lipread.values import Array, Hypothesis
+from lipread.values import LOWEST_LOG_PROB, Array, Hypothesis
 
 __all__ = ["BeamDecoder", "read_lexicon"]
 

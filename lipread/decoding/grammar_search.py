@@ -30,12 +30,11 @@ from lipread.alphabet import BLANK, Alphabet
 from lipread.decoding.grammar import Grammar, spell
 from lipread.decoding.greedy import check_log_probs
 from lipread.errors import ConfigError, DataError
-from lipread.values import Array, Hypothesis
+from lipread.values import LOWEST_LOG_PROB, Array, Hypothesis
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-LOWEST_LOG_PROB = -1e4  # stands for log 0: running sums over time must stay finite
 MAX_EXPANSIONS = 20_000
 BATCH = 8  # prefixes that are extended together: numpy costs per call
 LARGEST_BATCH = 128  # once a search turns out to be long

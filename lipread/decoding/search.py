@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -214,15 +213,6 @@ def _without_lm(candidates: Sequence[Hypothesis]) -> str | None:
     if not any(each.lm_score for each in candidates):
         return None
     return max(candidates, key=lambda each: each.acoustic_score).text
-
-
-def speech_spans(log_probs: Array) -> list[tuple[int, int]]:
-    """Cut T frames at every `next_cut`; (first, one past the last) of each part, which tile 0..T."""
-    blank = log_probs[:, BLANK] > PAUSE_LOG_PROB  # (T,)
-    bounds = [0]
-    while (cut := next_cut(blank[bounds[-1] :])) is not None:
-        bounds.append(bounds[-1] + cut)
-    return [(first, end) for first, end in pairwise([*bounds, len(blank)]) if end > first]
 
 
 def next_cut(blank: Array) -> int | None:

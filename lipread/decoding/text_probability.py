@@ -17,9 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lipread.alphabet import BLANK, Alphabet
-from lipread.values import Array
-
-LOWEST_LOG_PROB = -1e4  # stands for log 0
+from lipread.values import LOWEST_LOG_PROB, Array
 
 _Arc = tuple[int, int, int]  # from place, symbol, to place
 

@@ -38,8 +38,3 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths
         log_probs.transpose(0, 1), targets, lengths, target_lengths, blank=BLANK, reduction="none", zero_infinity=True
     )
     return losses / target_lengths.clamp_min(1).to(losses.dtype)
-
-
-def frames_needed(symbols: Tensor) -> int:
-    """Least frames that CTC needs for a text (V,): its symbols, and a blank between equal neighbours."""
-    return len(symbols) + int((symbols[1:] == symbols[:-1]).sum()) if len(symbols) else 0
