@@ -210,7 +210,7 @@ def give_up(job: ClipJob, out: Path, why: str) -> Outcome:
 
 
 def _doubtful(job: ClipJob, why: str) -> ClipJob:
-    return dataclasses.replace(job, doubts=(*job.doubts, f"{why.rstrip('.')}; kept as it was prepared before"))
+    return dataclasses.replace(job, doubts=(*job.doubts, f"{why}; kept as it was prepared before"))
 
 
 def _see(job: ClipJob, video: Path, out: Path) -> Seen:

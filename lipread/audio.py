@@ -56,7 +56,7 @@ def read_audio(path: PathLike, *, frames: int | None = None, warnings: list[str]
     Raises: VideoError: the file cannot be opened. ConfigError: frames is negative.
     """
     if frames is not None and frames < 0:
-        raise ConfigError(f"frames={frames} is negative; give the number of pictures, or None for all the sound.")
+        raise ConfigError(f"frames={frames} is negative; give the number of pictures, or None for all the sound")
     wanted = None if frames is None else frames * SAMPLES_PER_FRAME
     blocks: list[Samples] = []
     count, heard = 0, False
@@ -223,7 +223,7 @@ def write_audio(path: PathLike, samples: npt.NDArray[np.floating[Any]]) -> None:
     """
     if samples.ndim != 1 or not len(samples):
         raise DataError(
-            f"{os.fspath(path)}: sound of shape {samples.shape} cannot be written; give one row of samples."
+            f"{os.fspath(path)}: sound of shape {samples.shape} cannot be written; give one row of samples"
         )
     clean = np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1, 1).astype(np.float32)
     with written_whole(path) as temporary:

@@ -59,7 +59,7 @@ def open_container(path: PathLike) -> InputContainer:
         if b"\0" in start:
             raise _cannot_be_read(name, error) from error
         raise VideoError(
-            f"{name} is a text or a list of other files, not a video; give a video file such as mp4 or mkv."
+            f"{name} is a text or a list of other files, not a video; give a video file such as mp4 or mkv"
         ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _cannot_be_read(name, error) from error
@@ -97,7 +97,7 @@ def _formats() -> str:
 
 def _cannot_be_read(name: str, error: Exception) -> VideoError:
     return VideoError(
-        f"{name} cannot be read as a video ({_reason(error)}): it is of another kind or damaged; {_HELP}."
+        f"{name} cannot be read as a video ({_reason(error)}): it is of another kind or damaged; {_HELP}"
     )
 
 
@@ -124,22 +124,22 @@ def _checked_start(name: str) -> bytes:
     try:
         kind = os.stat(name).st_mode
     except FileNotFoundError as error:
-        raise VideoError(f"{name} does not exist; check the path and its spelling.") from error
+        raise VideoError(f"{name} does not exist; check the path and its spelling") from error
     except (OSError, ValueError) as error:
-        raise VideoError(f"{name!r} cannot be reached ({_reason(error)}); check the path and its rights.") from error
+        raise VideoError(f"{name!r} cannot be reached ({_reason(error)}); check the path and its rights") from error
     if stat.S_ISDIR(kind):
-        raise VideoError(f"{name} is a directory, not a video file; give the files inside it.")
+        raise VideoError(f"{name} is a directory, not a video file; give the files inside it")
     if not stat.S_ISREG(kind):
-        raise VideoError(f"{name} is a pipe or a device, not a video file; save the video to a file first.")
+        raise VideoError(f"{name} is a pipe or a device, not a video file; save the video to a file first")
     try:
         with open(name, "rb") as file:
             start = file.read(_START_BYTES)
     except PermissionError as error:
-        raise VideoError(f"{name} may not be read by this user; give yourself read permission (chmod u+r).") from error
+        raise VideoError(f"{name} may not be read by this user; give yourself read permission (chmod u+r)") from error
     except OSError as error:
-        raise VideoError(f"{name} cannot be read ({_reason(error)}); check the disk or copy the file again.") from error
+        raise VideoError(f"{name} cannot be read ({_reason(error)}); check the disk or copy the file again") from error
     if not start:
-        raise VideoError(f"{name} is empty (0 bytes); copy or record it again.")
+        raise VideoError(f"{name} is empty (0 bytes); copy or record it again")
     return start
 
 
@@ -163,11 +163,11 @@ def picture_stream(container: InputContainer, name: str) -> VideoStream:
             else ("a cover image" if container.streams.video else "sound" if container.streams.audio else "other data")
         )
         raise NoPictureError(
-            f"{name} has no picture to read lips from, only {found}; give a video that shows the speaker."
+            f"{name} has no picture to read lips from, only {found}; give a video that shows the speaker"
         )
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
-        raise VideoError(f"{name} has a picture in a format that FFmpeg cannot decode; convert it to H.264 mp4.")
+        raise VideoError(f"{name} has a picture in a format that FFmpeg cannot decode; convert it to H.264 mp4")
     best = container.streams.best("video")
     known.sort(key=lambda stream: best is None or stream.index != best.index)  # the best first
     return known[0]

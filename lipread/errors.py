@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 
 class LipreadError(Exception):
-    """Base of all errors a user can cause. The message is a whole sentence for people."""
+    """Base of all errors a user can cause. The message is a sentence for people, without the full stop."""
 
     exit_code: int = 1
 

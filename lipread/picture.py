@@ -42,7 +42,7 @@ class Painter:
         if min(width, height) < MIN_SIDE_PX:
             raise VideoError(
                 f"{name} is {first.width}x{first.height} pixels, too narrow to show a face (at least {MIN_SIDE_PX} "
-                "pixels are needed each way); give a video that shows the speaker's face."
+                "pixels are needed each way); give a video that shows the speaker's face"
             )
         scale = min(1.0, max_side_px / max(width, height))
         self._coded = (max(1, round(width * scale)), max(1, round(height * scale)))  # before turning upright
@@ -77,7 +77,7 @@ class Painter:
         except (av.error.FFmpegError, ValueError) as error:
             raise VideoError(
                 f"{self._name}: its pixel format {frame.format.name!r} cannot be turned into RGB ({error}); "
-                "convert it to H.264 mp4."
+                "convert it to H.264 mp4"
             ) from error
 
 

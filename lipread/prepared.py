@@ -88,7 +88,7 @@ def read_sound(path: Path, frames: int) -> Array:
     try:
         sound = read_audio(path, frames=frames)
     except LipreadError as error:
-        raise DataError(f"{path}: {str(error).rstrip('.')}; prepare that clip again") from error
+        raise DataError(f"{path}: {error}; prepare that clip again") from error
     if sound is None:
         raise DataError(f"{path}: no sound in it; prepare that clip again")
     return sound

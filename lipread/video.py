@@ -112,7 +112,7 @@ class VideoStream:
 
     def __init__(self, path: PathLike, *, max_side_px: int = MAX_SIDE_PX) -> None:
         if max_side_px < MIN_SIDE_PX:
-            raise ConfigError(f"max_side_px={max_side_px} is too small to show a face; try {MAX_SIDE_PX}.")
+            raise ConfigError(f"max_side_px={max_side_px} is too small to show a face; try {MAX_SIDE_PX}")
         self._name = os.fspath(path)
         self.warnings: list[str] = []
         self._container = open_container(path)
@@ -127,7 +127,7 @@ class VideoStream:
             if first is None:
                 raise VideoError(
                     f"{self._name} has a picture stream, but not one picture in it can be decoded: it is damaged or "
-                    "was cut off while recording; record it again or convert it to H.264 mp4."
+                    "was cut off while recording; record it again or convert it to H.264 mp4"
                 )
             self._painter = Painter(self._name, first, self._stream, max_side_px)
         except BaseException:

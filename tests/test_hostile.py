@@ -224,7 +224,7 @@ def test_what_may_not_be_read(corpus: list[Path], tmp_path: Path) -> None:
     assert ended.code == 1
     assert ended.lines[str(corpus[0])]["result"] in (DONE, EMPTY)
     assert ended.lines[str(closed)]["error"] == (
-        f"{closed} may not be read by this user; give yourself read permission (chmod u+r)."
+        f"{closed} may not be read by this user; give yourself read permission (chmod u+r)"
     )
     (told,) = [line for line in ended.errors if str(good) in line]
     assert told.endswith("cannot be reached (Permission denied); check the path and its permissions")
