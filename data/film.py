@@ -36,17 +36,15 @@ def write_video(path: str | os.PathLike[str], clip: DrawnClip, *, sound: bool = 
     """
     import av
 
-    from lipread.container import written_film
+    from lipread.container import FilmPictures, written_film
 
     samples = espeak(clip.words, len(clip.frames), clip.seed) if sound else None
     with written_film(path) as film:
-        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": str(crf), "preset": "veryfast"})
-        stream.height, stream.width = clip.frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        pictures = FilmPictures(film, crf=crf)
         voice = film.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono") if samples is not None else None
         for frame in clip.frames:
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        film.mux(stream.encode(None))
+            pictures.add(frame)
+        pictures.end()
         if voice is not None and samples is not None:
             block = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
             block.sample_rate = SAMPLE_RATE_HZ

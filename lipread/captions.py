@@ -16,6 +16,7 @@ import numpy as np
 
 from lipread.container import (
     Clock,
+    FilmPictures,
     beginning_s,
     decoded_sound,
     first_sound_s,
@@ -56,26 +57,18 @@ def write_captioned_video(source: PathLike, transcript: Transcript, out: PathLik
 
 
 def _write(film: OutputContainer, source: PathLike, transcript: Transcript) -> None:
-    import av
-
     sound = _sound_packets(film, source)
     painter = CaptionPainter(transcript.segments)
-    picture = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "21", "preset": "veryfast"})
-    picture.pix_fmt = "yuv420p"
+    pictures = FilmPictures(film, crf=21)
     pending = next(sound, None)  # the first packet settles the sound stream before the file's head is written
     end_s = 0.0
-    for number, (image, time_s) in enumerate(_pictures(source, transcript)):
-        if not number:
-            picture.height, picture.width = (max(2, side // 2 * 2) for side in image.shape[:2])
-        image = painter.paint(image, time_s)[: picture.height, : picture.width]
-        drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        drawn.pts, drawn.time_base = number, Fraction(1, FRAME_RATE_HZ)
-        film.mux(picture.encode(drawn))
+    for image, time_s in _pictures(source, transcript):
+        pictures.add(painter.paint(image, time_s))
         while pending is not None and _packet_s(pending) <= time_s:
             film.mux(pending)
             pending = next(sound, None)
         end_s = time_s + 1 / FRAME_RATE_HZ
-    film.mux(picture.encode(None))
+    pictures.end()
     while pending is not None and _packet_s(pending) < end_s:
         film.mux(pending)
         pending = next(sound, None)

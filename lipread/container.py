@@ -9,17 +9,19 @@ import functools
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
+import numpy as np
 
 from lipread.errors import NoPictureError, OutputError, VideoError
 from lipread.files import PathLike, written_whole
 from lipread.stream_parts import MAX_APART_S, MAX_BACK_S, MAX_HOLD_S, Part, Parts
+from lipread.values import FRAME_RATE_HZ, Array
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -117,6 +119,41 @@ def written_film(path: PathLike) -> Iterator[OutputContainer]:
             f"{os.fspath(path)} cannot be written ({_reason(error)}): mp4 does not take these pictures or this sound; "
             "convert the video to H.264 mp4 first"
         ) from error
+
+
+class FilmPictures:
+    """The pictures of a film that is written: H.264 at 25 Hz, one after the other.
+
+    Args:
+        film: where they go; further streams may be added to it until the first picture is there.
+        crf: x264's quality, lower is better and larger.
+        options: of x264, others than these.
+        one_thread: for many small films at the same time.
+    """
+
+    def __init__(
+        self, film: OutputContainer, *, crf: int, options: Mapping[str, str] | None = None, one_thread: bool = False
+    ) -> None:
+        self._film, self.written = film, 0
+        every = {"crf": str(crf), "preset": "veryfast", **(options or {})}
+        self._stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options=every)
+        self._stream.pix_fmt = "yuv420p"
+        if one_thread:
+            self._stream.codec_context.thread_count = 1
+
+    def add(self, image: Array) -> None:
+        """The next one, RGB (H, W, 3) or grey (H, W) uint8, as large as the first; of odd sides a pixel is lost."""
+        if not self.written:
+            self._stream.height, self._stream.width = (max(2, side // 2 * 2) for side in image.shape[:2])
+        image = np.ascontiguousarray(image[: self._stream.height, : self._stream.width])
+        frame = av.VideoFrame.from_ndarray(image, format="gray" if image.ndim == 2 else "rgb24")
+        frame.pts, frame.time_base = self.written, Fraction(1, FRAME_RATE_HZ)
+        self._film.mux(self._stream.encode(frame))
+        self.written += 1
+
+    def end(self) -> None:
+        """There are no more."""
+        self._film.mux(self._stream.encode(None))
 
 
 def _checked_start(name: str) -> bytes:

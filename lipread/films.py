@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from itertools import chain
 from typing import Any
 
@@ -106,23 +105,16 @@ def fitting_font(text: str, width_px: float, size_px: int) -> Any:
 
 def _write_film(path: PathLike, pictures: Iterator[Array]) -> None:
     """Write RGB pictures of one even size, whole or not at all."""
-    import av
-
-    from lipread.container import written_film
+    from lipread.container import FilmPictures, written_film
 
     first = next(pictures, None)
     if first is None:
         raise OutputError(f"{os.fspath(path)}: there are no crops to write; was the video empty?")
     with written_film(path) as film:
-        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "20", "preset": "veryfast"})
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.height, stream.width = first.shape[:2]
-        for number, picture in enumerate(chain([first], pictures)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE_HZ)
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode(None))
+        shown = FilmPictures(film, crf=20, one_thread=True)
+        for picture in chain([first], pictures):
+            shown.add(picture)
+        shown.end()
 
 
 assert ENLARGE * CROP_SIDE_PX % 2 == 0 and CAPTION_PX % 2 == 0  # yuv420p halves both sides

@@ -217,21 +217,16 @@ def write_crops_mp4(path: PathLike, crops: Array, *, crf: int = 12) -> None:
         crf: x264 quality, lower is better and larger.
     Raises: OutputError: the file cannot be written.
     """
-    import av
-
-    from lipread.container import written_film
+    from lipread.container import FilmPictures, written_film
 
     if not len(crops):
         raise OutputError(f"{os.fspath(path)}: there are no crops to write; was the video empty?")
     with written_film(path) as film:
         # x264's fastest code does not choose the same bits in every run; what `cpu-independent` takes does, as fast
-        options = {"crf": str(crf), "preset": "veryfast", "x264-params": "cpu-independent=1"}
-        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options=options)
-        stream.width, stream.height, stream.pix_fmt = crops.shape[2], crops.shape[1], "yuv420p"
-        stream.codec_context.thread_count = 1
+        pictures = FilmPictures(film, crf=crf, options={"x264-params": "cpu-independent=1"}, one_thread=True)
         for crop in crops:
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), format="gray")))
-        film.mux(stream.encode(None))
+            pictures.add(crop)
+        pictures.end()
 
 
 def read_crops(path: PathLike) -> Array:

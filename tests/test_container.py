@@ -10,11 +10,13 @@ from typing import Any
 
 import av
 import av.error
+import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
 from lipread.container import (
     Clock,
+    FilmPictures,
     beginning_s,
     decoded_pictures,
     first_sound_s,
@@ -129,6 +131,22 @@ def test_what_mp4_does_not_take_is_not_for_want_of_space(tmp_path: Path) -> None
         ):
             raise error
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("shape", "side"), [((48, 65, 3), (48, 64)), ((33, 32), (32, 32)), ((1, 2, 3), (2, 2))])
+def test_pictures_of_any_size_become_a_film(shape: tuple[int, ...], side: tuple[int, int], tmp_path: Path) -> None:
+    grey = [20, 120, 220]
+    with written_film(tmp_path / "film.mp4") as film:
+        pictures = FilmPictures(film, crf=10)
+        for level in grey:
+            pictures.add(np.full(shape, level, np.uint8))
+        pictures.end()
+        assert pictures.written == 3
+    with av.open(str(tmp_path / "film.mp4")) as written:
+        shown = [(frame.time, frame.to_ndarray(format="gray")) for frame in written.decode(video=0)]
+    assert [time for time, _ in shown] == pytest.approx([0, 0.04, 0.08])
+    for level, (_, image) in zip(grey, shown, strict=True):
+        assert image.shape == side and np.abs(image.astype(int) - level).max() <= 24
 
 
 def test_beginning(tmp_path: Path) -> None:

@@ -12,18 +12,17 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
+from lipread.container import FilmPictures, written_film
 from lipread.evaluate import EvalClip
 from lipread.hearing import SoundStream
 from lipread.in_noise import sound_of
 from lipread.metrics import score
 from lipread.pipeline import LipReader
-from lipread.values import FRAME_RATE_HZ, Array
+from lipread.values import Array
 from lipread.video import read_frames
 from lipread.watch import Watch
 from measuring import measured
@@ -67,19 +66,13 @@ def share_of(reader: LipReader, film: Path, place: int, sound: SoundStream | Non
 
 def write_beside(path: Path, left: EvalClip, right: EvalClip) -> None:
     """An mp4 of both, as long as the longer one, at 25 Hz without sound."""
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "18", "preset": "veryfast"})
-        stream.pix_fmt = "yuv420p"
+    with written_film(path) as film:
+        both = FilmPictures(film, crf=18)
         last: list[Array | None] = [None, None]
-        for number, pair in enumerate(itertools.zip_longest(pictures(left), pictures(right))):
+        for pair in itertools.zip_longest(pictures(left), pictures(right)):
             last = [new if new is not None else old for new, old in zip(pair, last, strict=True)]
-            image = np.hstack([picture for picture in last if picture is not None])
-            if not number:
-                stream.height, stream.width = image.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE_HZ)
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+            both.add(np.hstack([picture for picture in last if picture is not None]))
+        both.end()
 
 
 def pictures(clip: EvalClip) -> Iterator[Array]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lipread.captions import aac_stream
-from lipread.container import beginning_s, decoded_sound, open_container, sound_stream, written_film
+from lipread.container import FilmPictures, beginning_s, decoded_sound, open_container, sound_stream, written_film
 from lipread.errors import ConfigError, VideoError
 from lipread.files import PathLike
 from lipread.values import FRAME_RATE_HZ
@@ -57,34 +54,24 @@ def cut_video(
 
 
 def _write(film: OutputContainer, source: PathLike, start_s: float, end_s: float, progress: Progress | None) -> None:
-    import av
-
-    picture = film.add_stream("libx264", rate=FRAME_RATE_HZ, options={"crf": "16", "preset": "veryfast"})
-    picture.pix_fmt = "yuv420p"
-    written = 0
+    pictures = FilmPictures(film, crf=16)
     with open_container(source) as container, read_frames(source) as frames:
         voice = sound_stream(container)
         target = None if voice is None else aac_stream(film, voice)
-        picture.width, picture.height = max(2, frames.info.width // 2 * 2), max(2, frames.info.height // 2 * 2)
         first = math.ceil(start_s * FRAME_RATE_HZ - 1e-6)
         for number, frame in enumerate(frames):
             if frame.time_s >= end_s - 1e-6:
                 break
             if progress and number % 10 == 0:
                 progress("cut", min(1.0, number / FRAME_RATE_HZ / end_s) if math.isfinite(end_s) else 0.0)
-            if number < first:
-                continue
-            image = np.ascontiguousarray(frame.image[: picture.height, : picture.width])
-            drawn = av.VideoFrame.from_ndarray(image, format="rgb24")
-            drawn.pts, drawn.time_base = written, Fraction(1, FRAME_RATE_HZ)
-            film.mux(picture.encode(drawn))
-            written += 1
-        if not written:
+            if number >= first:
+                pictures.add(frame.image)
+        if not pictures.written:
             raise VideoError(f"{os.fspath(source)} ends before {start_s:g} s; choose an earlier start")
-        film.mux(picture.encode(None))
+        pictures.end()
         if target is not None:
             shift = float(beginning_s(source) or 0) + first / FRAME_RATE_HZ
-            _copy_sound(film, container, voice, target, shift, written / FRAME_RATE_HZ)
+            _copy_sound(film, container, voice, target, shift, pictures.written / FRAME_RATE_HZ)
 
 
 def _copy_sound(film: OutputContainer, container: Any, voice: Any, target: Any, from_s: float, length_s: float) -> None:
