@@ -19,7 +19,7 @@ from lipread.terminal import out
 if TYPE_CHECKING:
     from lipread.pipeline import LipReader
 
-IMPORT_GOAL_S, HELP_GOAL_S, FACTOR_GOAL = 0.5, 1.0, 0.35  # issue 2, section 6: on two processor cores
+IMPORT_GOAL_S, HELP_GOAL_S, FACTOR_GOAL = 0.5, 1.0, 0.35  # on two processor cores
 
 
 def run_bench(video: Path | None, *, model: str, device: str, repeats: int) -> None:

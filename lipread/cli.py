@@ -1,4 +1,4 @@
-"""The `lipread` command: crop and demo here; transcribe, prepare, lm, evaluate and bench beside it.
+"""The `lipread` command: crop and demo here, the other commands in the modules cli_*.py beside it.
 
 Commands import what they need when they run, so that `lipread --help` is quick. An error that a user can cause is one
 line on stderr and an exit code: 1 when something failed, 2 when the command was called wrongly, 130 after Ctrl-C, 141

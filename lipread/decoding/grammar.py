@@ -36,7 +36,7 @@ class Grammar:
 
     @classmethod
     def parse(cls, text: str, *, origin: str = "grammar") -> Grammar:
-        """Read a grammar in the format at the top of this file.
+        """Read a grammar in the format that `decoding.grammar_format` describes.
 
         Raises: DataError: a mistake in the text; the message names `origin`, the line and what to write.
         """
