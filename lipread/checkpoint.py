@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lipread.alphabet import Alphabet
 from lipread.config import NetworkConfig, make_config
-from lipread.errors import CheckpointError
+from lipread.errors import CheckpointError, ConfigError
 from lipread.files import WEIGHTS, PathLike, partner_weights, written_whole
 from lipread.model.network import LipNetwork
 
@@ -160,6 +160,21 @@ def load_with_partner(path: PathLike, device: str | torch.device = "cpu") -> Che
     if listener.alphabet.symbols != checkpoint.alphabet.symbols or not listener.network.hears:
         raise CheckpointError(f"{file}: does not fit {path}, which it is to listen for; get both files again")
     return replace(checkpoint, with_sound=listener)
+
+
+def require_partner(path: PathLike, record: Mapping[str, Any]) -> None:
+    """Look before long work whether a checkpoint, written there, would find the model that listens for it.
+
+    Raises: ConfigError: it has that model's name, or that model lies elsewhere.
+    """
+    name = str(record.get("with_sound", ""))
+    if name and Path(path).stem == name:
+        raise ConfigError(f"{path}: {name} is the model that listens beside it; choose another name")
+    if name and not partner_weights(path, name).is_file():
+        raise ConfigError(
+            f"{path}: {name}{Path(path).suffix}, which listens beside it, does not lie in that folder; write to the "
+            "folder where it lies, or copy it there"
+        )
 
 
 def average(checkpoints: Sequence[Checkpoint]) -> Checkpoint:

@@ -76,22 +76,24 @@ def tune_command(
     from lipread.config import SearchConfig
     from lipread.errors import ConfigError
     from lipread.evaluate import read_manifest
-    from lipread.files import write_text
-    from lipread.language_models import find_language_model, tuned_path
+    from lipread.files import require_writable, write_text
+    from lipread.language_models import find_language_model, load_checked, tuned_path
     from lipread.terminal import ClipDisplay, show_trials
     from lipread.tuning import those_read, tune_weights, tuned
 
     found = find_language_model(lm)
     if found.path is None:
         raise ConfigError(f"lm {lm!r} is not on this machine, so nothing can be stored beside it; give its folder")
+    require_writable(tuned_path(found.path), ".json")
     chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
     reader = load_reader(model, device, SearchConfig())
+    loaded = load_checked(found, reader.alphabet)
     with ClipDisplay(len(chosen), quiet=quiet) as display:
         readings = those_read(read_clips(reader, chosen, finished=display.read))
-    trials = tune_weights(readings, found, reader.alphabet)
+    trials = tune_weights(readings, found, loaded, reader.alphabet)
+    show_trials(trials[:5])
     best = tuned(trials, tuned_on=f"{counted(len(readings), 'clip')} of {split}, model {reader.checkpoint.name}")
     write_text(tuned_path(found.path), best.model_dump_json(indent=1) + "\n")
-    show_trials(trials[:5])
     typer.echo(f"{tuned_path(found.path)}: weight {best.weight}, word score {best.word_score}; {best.tuned_on}")
     if len(readings) < len(chosen):
         raise typer.Exit(1)

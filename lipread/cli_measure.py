@@ -145,7 +145,7 @@ def calibrate_command(
     quiet: Quiet = False,
 ) -> None:
     """Fit the temperature that makes word confidences agree with how often words are right."""
-    from lipread.checkpoint import save_checkpoint
+    from lipread.checkpoint import require_partner, save_checkpoint
     from lipread.compare import read_clips
     from lipread.evaluate import read_manifest
     from lipread.files import require_writable
@@ -156,12 +156,13 @@ def calibrate_command(
     require_writable(output, WEIGHTS_SUFFIX)
     chosen = read_manifest(manifest, split=split, clips=clips, to_choose=True)
     reader = load_reader(model, device, SearchConfig())
-    with ClipDisplay(len(chosen), quiet=quiet) as display:
-        readings = those_read(read_clips(reader, chosen, sound=sound, finished=display.read))
-    temperature = round(fit_temperature(readings, reader.alphabet), 3)
     checkpoint = reader.checkpoint
     if sound and checkpoint.with_sound:
         checkpoint = checkpoint.with_sound
+    require_partner(output, checkpoint.record)
+    with ClipDisplay(len(chosen), quiet=quiet) as display:
+        readings = those_read(read_clips(reader, chosen, sound=sound, finished=display.read))
+    temperature = round(fit_temperature(readings, reader.alphabet), 3)
     record = {**checkpoint.record, "calibration": {"temperature": temperature, "split": split, "clips": len(readings)}}
     save_checkpoint(output, checkpoint.network, checkpoint.alphabet, record, half=True)
     typer.echo(f"{output}: temperature {temperature}, fitted on {counted(len(readings), 'clip')} of {split}")
@@ -183,7 +184,7 @@ def adapt_command(
 
     What a model has for sound stays as it is.
     """
-    from lipread.checkpoint import save_checkpoint
+    from lipread.checkpoint import require_partner, save_checkpoint
     from lipread.files import require_writable
     from lipread.inputs import collect, require_jobs
     from lipread.pipeline import WEIGHTS_SUFFIX
@@ -195,6 +196,7 @@ def adapt_command(
     jobs, failures = collect(videos)
     require_jobs(jobs, failures)
     reader = load_reader(model, device)
+    require_partner(output, reader.checkpoint.record)
     pieces, problems = pieces_of([job.source for job in jobs], speaker=whom)
     for problem in [failure.message for failure in failures] + problems:
         typer.echo(f"lipread: warning: {problem}", err=True)
@@ -213,12 +215,13 @@ def average_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write, a .safetensors file.")],
 ) -> None:
     """Average the weights of checkpoints; measure the result before you use it."""
-    from lipread.checkpoint import average, load_checkpoint, save_checkpoint
+    from lipread.checkpoint import average, load_checkpoint, require_partner, save_checkpoint
     from lipread.files import require_writable
     from lipread.pipeline import WEIGHTS_SUFFIX, checkpoint_path
 
     require_writable(output, WEIGHTS_SUFFIX)
     mean = average([load_checkpoint(checkpoint_path(path)) for path in checkpoints])
+    require_partner(output, mean.record)
     save_checkpoint(output, mean.network, mean.alphabet, mean.record, half=True)
     typer.echo(f"{output}: the mean of {len(checkpoints)} checkpoints")
 

@@ -44,7 +44,8 @@ class HuggingFaceScorer:
         library.utils.logging.disable_progress_bar()
         try:
             config = transformers.AutoConfig.from_pretrained(name_or_folder)
-            architectures = " ".join(config.architectures or [])
+            named = config.architectures or []
+            architectures = named if isinstance(named, str) else " ".join(named)
             if not ("MaskedLM" in architectures or "CausalLM" in architectures or "LMHead" in architectures):
                 raise ConfigError(
                     f"{name_or_folder}: its architectures are {architectures or 'not named'}; "
@@ -84,6 +85,10 @@ class HuggingFaceScorer:
         # some models number their positions from two on
         self._room = max(1, int(min(positions - 2, self._tokenizer.model_max_length, LONGEST)) - special)
 
+    def knows(self, text: str) -> bool:
+        """Whether any part of a text is in the vocabulary; without its files a tokenizer has none."""
+        return not set(self._pieces(text)) <= {self._tokenizer.unk_token_id}
+
     @torch.inference_mode()
     def scores(self, texts: Sequence[str]) -> list[float]:
         """Natural-log probability of each text, or its pseudo-log-likelihood; 0 for an empty one.
@@ -101,9 +106,13 @@ class HuggingFaceScorer:
             totals[rows[number]] += score
         return totals
 
+    def _pieces(self, text: str) -> list[int]:
+        pieces: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return pieces
+
     def _parts(self, text: str) -> Iterator[Part]:
         """A text in parts that fit, each with what the model wants before and after it."""
-        words = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        words = self._pieces(text)
         before, after = self._start, []
         if self.masked and words:
             whole = self._tokenizer(text, verbose=False)["input_ids"]

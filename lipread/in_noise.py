@@ -74,10 +74,17 @@ def measure_in_noise(
         kind: of noise; the same for a clip at every ratio, made by its name.
         ratios: of sound to noise, decibels.
         finished: is told each clip as it is done, and why it could not be read; it is then left out.
-    Raises: DataError: no clip could be read. ConfigError: the model does not hear.
+    Raises: DataError: no clip could be read. ConfigError: the model does not hear, or a clip has no others for babble.
     """
     if not reader.hears:
         raise ConfigError(f"model {reader.checkpoint.name!r} reads lips only; noise makes no difference to it")
+    if kind == "babble":
+        for clip in clips:
+            if all(other.speaker == clip.speaker for other in others):
+                raise ConfigError(
+                    f"babble is made of clips of other people, and beside {clip.speaker}, who speaks in {clip.clip}, "
+                    "there is nobody; choose another noise"
+                )
     texts_of = {clip.clip: reader.alphabet.normalise(clip.text) for clip in clips}  # before the work starts
     said: list[str] = []
     read: dict[float, dict[Modality, list[str]]] = {ratio: {way: [] for way in WAYS} for ratio in ratios}

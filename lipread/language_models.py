@@ -106,7 +106,8 @@ def _folder_kind(folder: Path) -> Kind:
     architectures = config.get("architectures")
     named = architectures if isinstance(architectures, list) else []
     causal = any("CausalLM" in str(each) or "LMHead" in str(each) for each in named)
-    return "bert" if config["model_type"] == "bert" and not causal and (folder / "vocab.txt").is_file() else "hf"
+    other = (folder / "tokenizer.json").is_file() and not (folder / "vocab.txt").is_file()  # that `bert_folder` lacks
+    return "bert" if config["model_type"] == "bert" and not causal and not other else "hf"
 
 
 def tuned_path(path: Path) -> Path:
@@ -197,13 +198,13 @@ def load_checked(model: LanguageModel, alphabet: Alphabet) -> SentenceScorer:
 
         assert isinstance(loaded, NgramModel)
         check_knows(loaded, model.name, alphabet)
-    if model.kind == "bert":
-        from lipread.pseudo_likelihood import BertScorer
-
-        assert isinstance(loaded, BertScorer)
+    else:
         writable = " ".join(symbol.strip() for symbol in alphabet.symbols[BLANK + 1 :])
-        if set(loaded.wordpiece.split(writable)[0]) <= {loaded.wordpiece.unknown}:
-            raise DataError(f"{model.name}: its vocabulary has none of the words and letters that can be read")
+        if not loaded.knows(writable):  # type: ignore[attr-defined]
+            raise DataError(
+                f"{model.name}: its vocabulary has none of the words and letters that can be read; see that its folder "
+                "holds vocab.txt or tokenizer.json"
+            )
     return loaded
 
 

@@ -12,7 +12,7 @@ import html
 import json
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,7 +136,7 @@ def chosen_formats(text: str) -> tuple[str, ...]:
 
 
 def write_outputs(
-    transcript: Transcript, folder: PathLike, name: str, formats: Sequence[str] = USUAL_FORMATS
+    transcript: Transcript, folder: PathLike, name: str, formats: Iterable[str] = USUAL_FORMATS
 ) -> tuple[Path, ...]:
     """Write a transcript as FOLDER/NAME.txt, .srt and so on.
 
@@ -147,7 +147,9 @@ def write_outputs(
         formats: keys of `WRITERS`.
     Returns: the paths that were written.
     Raises: OutputError: a file cannot be written, would replace the video, or the name leads out of the folder.
+        ConfigError: a format is not known.
     """
+    formats = [formats] if isinstance(formats, str) else list(formats)
     paths = output_paths(transcript.source, folder, name, formats)
     for form, path in zip(formats, paths, strict=True):
         WRITERS[form].write(transcript, path)
@@ -160,7 +162,10 @@ def output_paths(
     """What `write_outputs` would write of a video.
 
     Raises: OutputError: one of these is the video, or the name leads out of the folder.
+        ConfigError: a format is not known.
     """
+    if unknown := [form for form in formats if form not in WRITERS]:
+        raise ConfigError(f"output format {unknown[0]!r} is not known; choose from {', '.join(WRITERS)}")
     paths = tuple(inside(folder, f"{name}.{WRITERS[form].suffix}") for form in formats)
     for path in paths:
         require_apart(path, video)

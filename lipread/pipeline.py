@@ -65,6 +65,8 @@ class LipReader:
         self, checkpoint: Checkpoint, *, search: Search | None = None, max_faces: int = MAX_FACES,
         dropout_passes: int = 0,
     ) -> None:
+        if not isinstance(dropout_passes, int) or dropout_passes < 0:
+            raise ConfigError(f"dropout_passes={dropout_passes!r} must be a whole number, 0 for none")
         self.checkpoint, self.alphabet = checkpoint, checkpoint.alphabet
         self.search = search or Search(checkpoint.alphabet)
         self.max_faces, self.dropout_passes = max_faces, dropout_passes

@@ -13,6 +13,7 @@ Shapes: T frames at 25 Hz, P = 9 lip points, N = 640 T samples.
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -73,12 +74,12 @@ def read_points(folder: PathLike, clip: str, frames: int) -> Array:
     """Lip points of a clip, float32 (T, P, 2). Raises: DataError: absent, damaged, or of another number of frames."""
     path, wanted = stream_path(folder, "points", clip), (frames, len(LIP_POINTS), 2)
     try:
-        points = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        points = np.asarray(np.load(path, allow_pickle=False), np.float32)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: lip points cannot be read ({error}); prepare that clip again") from error
     if points.shape != wanted:
         raise DataError(f"{path}: lip points of shape {points.shape}, wanted {wanted}; prepare that clip again")
-    return np.asarray(points, np.float32)
+    return points
 
 
 def read_sound(path: Path, frames: int) -> Array:

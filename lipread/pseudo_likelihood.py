@@ -34,6 +34,10 @@ class BertScorer:
         self.model, self.wordpiece = model.eval(), wordpiece
         self._device = next(model.parameters()).device
 
+    def knows(self, text: str) -> bool:
+        """Whether any part of a text is in the vocabulary."""
+        return not set(self.wordpiece.split(text)[0]) <= {self.wordpiece.unknown}
+
     @torch.inference_mode()
     def scores(self, texts: Sequence[str]) -> list[float]:
         """Pseudo-log-likelihood of each text; copies that several texts have in common are computed once."""

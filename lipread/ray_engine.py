@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import pickle
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from lipread.inputs import Job
 from lipread.remote import is_url
 from lipread.workers import Later
 
+CONNECT_S = 10
 MAX_BLOCKS = 10_000  # pieces that the list of videos is cut into; a piece that is lost is read again
 
 
@@ -35,7 +37,7 @@ class RayEngine:
     Args:
         preparation: what each actor starts with.
         actors: how many, at most; None: one per core of the cluster.
-    Raises: MissingDependencyError: Ray is not installed.
+    Raises: MissingDependencyError: Ray is not installed. ConfigError: no cluster answers at RAY_ADDRESS.
     """
 
     def __init__(self, preparation: Preparation, actors: int | None = None) -> None:
@@ -47,7 +49,7 @@ class RayEngine:
         self._preparation, self._actors = preparation, actors
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            _start(ray)
 
     def run(self, jobs: Iterable[Job | Later], tell: Tell) -> Iterator[tuple[Job, Outcome]]:
         """As `Engine`. Raises: what loading the model raises."""
@@ -74,6 +76,27 @@ class RayEngine:
             if isinstance(outcome, Exception):
                 raise outcome
             yield todo[row["number"]], outcome
+
+
+def _start(ray: Any) -> None:
+    """Begin with the cluster that RAY_ADDRESS names, or one of this machine.
+
+    Raises: ConfigError: none answers there.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdecimal():  # Ray itself tries for many minutes
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        if not address:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({reason}); give HOST:PORT of its head node, or "
+            "unset it for one of this machine"
+        ) from error
 
 
 class _Actor:

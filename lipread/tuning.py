@@ -15,9 +15,10 @@ from lipread.compare import Reading, figures
 from lipread.config import SearchConfig
 from lipread.decoding.align import align_words
 from lipread.decoding.greedy import greedy_decode
+from lipread.decoding.lm import SentenceScorer
 from lipread.decoding.rescore import Remembering
 from lipread.errors import DataError
-from lipread.language_models import LanguageModel, Tuned, load_checked, make_search
+from lipread.language_models import LanguageModel, Tuned, make_search
 from lipread.metrics import right_words
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
@@ -44,16 +45,16 @@ def those_read(readings: Sequence[Reading]) -> list[Reading]:
 
 
 def tune_weights(
-    readings: Sequence[Reading], model: LanguageModel, alphabet: Alphabet, *, base: SearchConfig | None = None
+    readings: Sequence[Reading], model: LanguageModel, loaded: SentenceScorer, alphabet: Alphabet,
+    *, base: SearchConfig | None = None,
 ) -> list[Trial]:
     """Try all weights and word scores; best first, of equals the one that trusts the language model least.
 
     Args:
+        loaded: the language model, as `load_checked` gives it.
         base: the other options of the search.
-    Raises: as `load_checked`.
     """
     base = base or SearchConfig(decoder="beam", lm=model.name)
-    loaded = load_checked(model, alphabet)
     scorer = loaded if model.kind == "ngram" else Remembering(loaded)  # the beam asks an n-gram word by word
     trials = []
     for weight, word_score in product(WEIGHTS, WORD_SCORES):

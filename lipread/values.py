@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lipread.errors import DataError
+
 Array = npt.NDArray[Any]
 
 FRAME_RATE_HZ = 25
@@ -74,6 +76,15 @@ class MouthTrack:
     present: Array
     start_s: float = 0.0
     eye_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises: DataError: the arrays do not fit each other."""
+        frames, side = len(self.present), (CROP_SIDE_PX, CROP_SIDE_PX)
+        if self.crops.shape != (frames, *side) or self.points.shape != (frames, len(LIP_POINTS), 2):
+            raise DataError(
+                f"crops of shape {self.crops.shape} and points of shape {self.points.shape} are no mouth of {frames} "
+                f"frames; give {(frames, *side)} and {(frames, len(LIP_POINTS), 2)}"
+            )
 
     @classmethod
     def of(cls, mouths: Sequence[Mouth | None], *, start_s: float = 0.0) -> MouthTrack:

@@ -22,11 +22,12 @@ from lipread.checkpoint import (
     load_checkpoint,
     load_weights,
     load_with_partner,
+    require_partner,
     save_checkpoint,
 )
 from lipread.cli import main
 from lipread.config import NetworkConfig
-from lipread.errors import CheckpointError, OutputError
+from lipread.errors import CheckpointError, ConfigError, OutputError
 from lipread.model.network import LipNetwork
 from networks import TINY, clips_of, padded, tiny_network
 
@@ -447,6 +448,24 @@ def test_the_model_that_listens_is_found_beside_the_file_or_among_the_bundled(tm
     save_checkpoint(lips, copied.network, copied.alphabet, copied.record)
     found = load_with_partner(lips).with_sound
     assert found is not None and found.name == copied.record["with_sound"]
+
+
+def test_what_listens_must_be_beside_what_is_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "ears.safetensors").touch()
+    record = {"with_sound": "ears"}
+    require_partner(tmp_path / "me.safetensors", record)
+    require_partner(tmp_path / "far" / "me.safetensors", {})
+    require_partner(tmp_path / "far" / "me.safetensors", {"with_sound": "small-sound"})  # which is bundled
+    with pytest.raises(ConfigError, match=r"me\.safetensors: ears\.safetensors, which listens .* does not lie in"):
+        require_partner(tmp_path / "far" / "me.safetensors", record)
+    with pytest.raises(ConfigError, match=r"ears\.safetensors: ears is the model that listens"):
+        require_partner(tmp_path / "ears.safetensors", record)
+
+
+def test_commands_look_for_what_listens_before_they_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, small = str(tmp_path / "small-sound.safetensors"), str(bundled_models()["small"])
+    assert main(["average", small, small, "-o", out]) == 2
+    assert "choose another name" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

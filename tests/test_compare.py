@@ -19,7 +19,7 @@ from lipread.decoding.lm import NgramModel
 from lipread.decoding.search import Search
 from lipread.errors import DataError
 from lipread.evaluate import EvalClip
-from lipread.language_models import LanguageModel, Tuned, find_language_model, make_search
+from lipread.language_models import LanguageModel, Tuned, find_language_model, load_checked, make_search
 from lipread.tuning import Trial, fit_temperature, tune_weights, tuned
 from lipread.values import Array, Hypothesis
 from shell import tiny_checkpoint
@@ -115,6 +115,13 @@ def test_weights_are_tuned_on_the_clips_that_were_read(
     del one_of_two[0]
     assert main([*arguments, "--device", "cpu"]) == 1
     assert "none of the clips could be read" in capsys.readouterr().err and not stored.exists()
+    stored.mkdir()  # what follows is refused before anything is read, which would say the same again
+    assert main([*arguments, "--device", "cpu"]) == 1
+    assert "a.arpa.tuned.json cannot be written" in capsys.readouterr().err
+    stored.rmdir()
+    arpa.write_text(arpa.read_text()[:-40])
+    assert main([*arguments, "--device", "cpu"]) == 1
+    assert "a.arpa" in (said := capsys.readouterr().err) and "none of the clips" not in said
 
 
 def unsure(first: str, second: str, lead: float) -> Array:
@@ -143,7 +150,8 @@ def test_tuning_finds_a_weight_that_helps_and_no_larger_one(tmp_path: Path, monk
         return read(path)
 
     monkeypatch.setattr(NgramModel, "load", counted)
-    trials = tune_weights(readings, model, WORDS, base=SearchConfig(decoder="beam", lm=str(arpa)))
+    base = SearchConfig(decoder="beam", lm=str(arpa))
+    trials = tune_weights(readings, model, load_checked(model, WORDS), WORDS, base=base)
     assert opened == [arpa]  # once for all trials
     assert (trials[0].wer, trials[0].word_score) == (0.0, 0.0)
     assert trials[0].weight == 0.2  # 0.2 x ln 10 > 0.3 > 0.1 x ln 10

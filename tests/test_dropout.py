@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor, nn
 
@@ -79,3 +81,6 @@ def test_the_same_clips_give_the_same_and_the_callers_random_numbers_go_on() -> 
     first = under_dropout(network, 2)
     assert torch.equal(torch.rand(3), wanted)
     assert torch.equal(first, under_dropout(network, 2))
+    with ThreadPoolExecutor(4) as threads:  # they share one generator
+        found = list(threads.map(lambda _: under_dropout(network, 2), range(12)))
+    assert all(torch.equal(each, first) for each in found)

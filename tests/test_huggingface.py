@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from lipread.errors import ConfigError, MissingDependencyError
+from lipread.alphabet import Alphabet
+from lipread.errors import ConfigError, DataError, MissingDependencyError
 from lipread.huggingface import HuggingFaceScorer
+from lipread.language_models import LanguageModel, Tuned, load_checked
 
 transformers = pytest.importorskip("transformers")
 
@@ -158,6 +160,23 @@ def test_a_tokenizer_that_knows_more_than_the_model_is_refused(tmp_path: Path) -
     save_tokenizer(tmp_path / "causal", around=False)
     with pytest.raises(ConfigError, match="/causal: its tokenizer numbers pieces up to 10, but the model has only 5 "):
         HuggingFaceScorer(str(tmp_path / "causal"))
+
+
+def test_a_folder_whose_tokenizer_is_lost_is_refused(masked: tuple[Path, Any], tmp_path: Path) -> None:
+    """Without its files the library makes a tokenizer that knows nothing, and every text would score the same."""
+    for kind, config in (
+        ("bert", transformers.BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)),
+        ("gpt2", transformers.GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2)),
+    ):
+        model = transformers.BertForMaskedLM(config) if kind == "bert" else transformers.GPT2LMHeadModel(config)
+        model.save_pretrained(tmp_path / kind)
+        lost = LanguageModel(kind, "hf", tmp_path / kind, Tuned())
+        with pytest.raises(DataError, match=f"{kind}: its vocabulary has none .*vocab.txt or tokenizer.json"):
+            load_checked(lost, Alphabet.english())
+    whole = LanguageModel("masked", "hf", masked[0], Tuned())
+    assert load_checked(whole, Alphabet.english().with_words(["bin"])).scores(["bin"])[0] < 0
+    with pytest.raises(DataError, match="its vocabulary has none"):
+        load_checked(whole, Alphabet.from_list(["<blank>", " ", "ß"]))
 
 
 def cut(path: Path) -> None:

@@ -131,6 +131,10 @@ def test_babble_is_made_of_those_that_have_sound(clips: list[EvalClip], monkeypa
     assert [each.scores for each in few] == [each.scores for each in all_of_them]
     with pytest.raises(DataError, match="no clip of theirs has any"):
         measure_in_noise(reader, clips, [mute], "babble", [0.0])
+    monkeypatch.setattr(in_noise, "mouth_track", None)  # what follows is refused before anything is read
+    own = EvalClip("own", "me", "set", video=Path("own.mp4"))
+    with pytest.raises(ConfigError, match="beside me, who speaks in c0, there is nobody; choose another noise"):
+        measure_in_noise(reader, clips, [own], "babble", [0.0])
 
 
 def test_a_model_that_does_not_hear_is_refused(clips: list[EvalClip]) -> None:

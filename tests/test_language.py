@@ -14,7 +14,7 @@ import torch
 
 from lipread.bert_folder import load_bert
 from lipread.cli import main
-from lipread.errors import ConfigError, DataError, TrainingError
+from lipread.errors import ConfigError, DataError, OutputError, TrainingError
 from lipread.model.bert import BertLanguageModel
 from lipread.training import language
 from lipread.training.language import LanguageConfig, linear_rate, losses, measure, train_language_model
@@ -207,3 +207,7 @@ def test_bad_text_and_bad_folder(tmp_path: Path, text: Path) -> None:
         train_language_model([tmp_path / "short.txt"], tmp_path / "lm", TINY)
     with pytest.raises(ConfigError, match="text.txt: is a file"):
         train_language_model([text], text, TINY)
+    steps: list[int] = []
+    with pytest.raises(OutputError, match="cannot be written"):
+        train_language_model([text], text / "lm", TINY, progress=lambda step, _: steps.append(step))
+    assert not steps

@@ -90,6 +90,10 @@ def test_folders_by_kind(tmp_path: Path, config: dict[str, object], kind: str) -
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
     assert find_language_model(str(tmp_path)).kind == kind
+    (tmp_path / "vocab.txt").unlink()  # which its reader will then say
+    assert find_language_model(str(tmp_path)).kind == kind
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert find_language_model(str(tmp_path)).kind == "hf"
 
 
 def test_a_name_with_an_owner_is_left_to_hugging_face() -> None:

@@ -123,6 +123,11 @@ def test_write_outputs_keeps_dots_and_makes_folders(tmp_path: Path) -> None:
     assert paths == (tmp_path / "new/day 1/my.talk.txt", tmp_path / "new/day 1/my.talk.json")
     assert paths[0].read_text() == "bin blue\nnow\n"
     assert sorted(file.name for file in paths[0].parent.iterdir()) == ["my.talk.json", "my.talk.txt"]
+    assert write_outputs(TALK, tmp_path, "a", iter(("srt", "vtt"))) == (tmp_path / "a.srt", tmp_path / "a.vtt")
+    assert write_outputs(TALK, tmp_path, "b", "srt") == (tmp_path / "b.srt",)
+    with pytest.raises(ConfigError, match="'mp3' is not known; choose from txt, srt"):
+        write_outputs(TALK, tmp_path, "c", ["txt", "mp3"])
+    assert not (tmp_path / "c.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["../talk", "a/../../talk", "/tmp/talk", "sub/../../../x"])

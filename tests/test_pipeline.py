@@ -419,6 +419,9 @@ def test_bad_calls(tmp_path: Path, tiny: Path) -> None:
         load_model(tmp_path / "gone.safetensors")
     with pytest.raises(ConfigError, match="'abacus' cannot be used"):
         load_model(tiny, "abacus")
+    for passes in (-1, 1.5):
+        with pytest.raises(ConfigError, match=f"dropout_passes={passes} must be a whole number"):
+            load_model(tiny, dropout_passes=passes)  # type: ignore[arg-type]
 
 
 # --- models that read no sentences

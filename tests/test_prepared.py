@@ -51,9 +51,12 @@ def test_points_and_crops_come_back_as_a_track(tmp_path: Path) -> None:
     assert track.present.tolist() == [True, True, False, True, True, True] and track.crops.shape == crops.shape
     with pytest.raises(DataError, match=r"a\.b\.npy: lip points of shape \(6, 9, 2\), wanted \(5, 9, 2\); prepare"):
         read_points(tmp_path, "a.b", 5)
-    (tmp_path / "points" / "a.b.npy").write_bytes(b"no")
-    with pytest.raises(DataError, match=r"a\.b\.npy: lip points cannot be read"):
-        read_track(tmp_path, "a.b")
+    np.savez(tmp_path / "many.npz", points=points)
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    for damage in (b"no", b"", b"PK\3\4", (tmp_path / "many.npz").read_bytes(), (tmp_path / "text.npy").read_bytes()):
+        (tmp_path / "points" / "a.b.npy").write_bytes(damage)
+        with pytest.raises(DataError, match=r"a\.b\.npy: lip points cannot be read"):
+            read_track(tmp_path, "a.b")
     stream_path(tmp_path, "crops", "a.b").write_bytes(b"no")
     with pytest.raises(DataError, match=r"a\.b\.mp4"):
         read_track(tmp_path, "a.b")

@@ -53,6 +53,22 @@ def test_every_actor_finds_its_share_of_a_gpu(gpus: int, actors: int, share: flo
     assert not gpus or gpus * int(1 / share) >= actors  # Ray splits no share over two of them
 
 
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("127.0.0.1:1", "refused"), ("nonsense", "Invalid address"), ("http://x:1", "."), ("auto", "any running Ray")],
+)
+def test_where_no_cluster_answers_it_says_so(
+    address: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'lipread[ray]'")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    video, model = talking(tmp_path / "a.mp4"), tiny_checkpoint(tmp_path)
+    options = ["-o", str(tmp_path / "out"), "--engine", "ray", "--model", str(model)]
+    assert cli.main(["transcribe", str(video), *options]) == 2
+    said = one_line(capsys.readouterr().err)
+    assert re.search(rf"RAY_ADDRESS={address}: no Ray cluster answers there \(.*{why}.*\); give HOST", said)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a cluster of two nodes with a core and, as they say themselves, a GPU each."""

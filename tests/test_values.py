@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lipread import values
+from lipread.errors import DataError
 from lipread.values import (
     CROP_SIDE_PX,
     FRAME_RATE_HZ,
@@ -74,6 +75,14 @@ def test_face_share(present: list[bool], share: float):
         np.zeros((frames, 96, 96), np.uint8), np.zeros((frames, 9, 2), np.float32), np.array(present, dtype=bool)
     )
     assert track.face_share == share and isinstance(track.face_share, float)
+
+
+@pytest.mark.parametrize(
+    ("crops", "points"), [((2, 48, 48), (2, 9, 2)), ((2, 96, 96, 3), (2, 9, 2)), ((2, 96, 96), (1, 9, 2)), ((2,), (2,))]
+)
+def test_a_track_of_another_shape_is_refused(crops: tuple[int, ...], points: tuple[int, ...]):
+    with pytest.raises(DataError, match=r"are no mouth of 2 frames; give \(2, 96, 96\) and \(2, 9, 2\)"):
+        MouthTrack(np.zeros(crops, np.uint8), np.zeros(points, np.float32), np.ones(2, bool))
 
 
 def test_words_of_a_transcript_are_those_of_its_segments_in_order():

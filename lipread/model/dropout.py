@@ -7,6 +7,7 @@ Source: Gal & Ghahramani 2016, "Dropout as a Bayesian approximation", arXiv:1506
 from __future__ import annotations
 
 import copy
+import threading
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from lipread.model.fusion import Streams
 from lipread.model.network import LipNetwork
 
 SEED = 0  # the same clips give the same numbers
+_one_at_a_time = threading.Lock()  # torch has one generator for all threads
 
 
 class DropoutPasses:
@@ -41,7 +43,7 @@ class DropoutPasses:
         """What `LipNetwork.front_ends` gave -> logarithm of the mean probability of all passes, (B, T, V)."""
         device, total = lengths.device, torch.zeros((), device=lengths.device)
         share = self.network.config.frontend.dropout
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with _one_at_a_time, torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(SEED)
             for _ in range(self.passes):
                 given = dict(streams)

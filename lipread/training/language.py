@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from lipread.bert_folder import save_bert
+from lipread.bert_folder import WEIGHTS, save_bert
 from lipread.config import Config, EncoderConfig, make_config
 from lipread.errors import ConfigError, TrainingError
-from lipread.files import PathLike, write_text
+from lipread.files import PathLike, require_writable, write_text
 from lipread.model.bert import BertLanguageModel
 from lipread.training.samples import IGNORED, Corpus, SampleBatch, SampleMaker, hold_out, read_documents
 from lipread.training.schedule import parameter_groups
@@ -245,9 +245,11 @@ def _begin(config: LanguageConfig, wordpiece: WordPiece, corpus: Corpus, out: Pa
     """Model and optimizer at step 0, or as they were saved in the folder.
 
     Raises: DataError: what was saved there is damaged or of another training. ConfigError: `out` is a file.
+        OutputError: nothing can be written there.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file, but the model becomes a folder; choose another name")
+    require_writable(out / WEIGHTS, ".safetensors")
     torch.manual_seed(config.seed)
     model = BertLanguageModel(config.encoder(len(wordpiece.pieces)), next_sentence=config.next_sentence).to(device)
     groups = parameter_groups(model, config.weight_decay)
