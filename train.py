@@ -13,7 +13,7 @@
 Nested settings have dotted names: --augment.flip 0 --network.encoder.num_hidden_layers 4. A run that was interrupted
 goes on when it is started again with the same --out and settings; only --steps may be more, and what says nothing of
 the weights may be another (--workers, --device ...). A search goes on, too; started several times, its processes
-share the work. Its file lists the values to try:
+share the work (without torchrun). Its file lists the values to try:
 
     folds = 5
     [grid]                                   # every combination
@@ -203,6 +203,8 @@ def run(arguments: list[str]) -> None:
     grid = parse_grid(file) if (file := take_file(arguments, "--search")) else None
     stages = [_with_data(config) for config in parse(arguments)]
     keep_freed_memory()
+    if grid and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("--search shares its work by being started several times; start it without torchrun")
     if only_evaluate and (grid or dry):
         other = "--search" if grid else "--dry-run"
         raise ConfigError(f"{other} trains, and --evaluate-only does not; give one of them")
@@ -234,6 +236,9 @@ def run(arguments: list[str]) -> None:
 
         for config in stages:
             say(f"checkpoint: {train(config)}")
+    from lipread.training.distributed import leave
+
+    leave()
 
 
 def say(line: str) -> None:

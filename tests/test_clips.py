@@ -65,7 +65,7 @@ def test_displacements_are_from_the_mean_of_speaking() -> None:
         ([(0.0, 0.1, "a"), (0.1, 0.11, "b"), (0.11, 0.12, "c")], 9, [(0, 2, "a"), (2, 3, "b"), (3, 4, "c")]),
         ([(0.0, 0.5, "a")], 10, [(0, 10, "a")]),  # the corpus says a little more than there is
         ([(0.0, 0.4, "a"), (0.4, 0.44, "b")], 10, []),  # b has no frame
-        ([(0.2, 0.1, "a")], 10, [(5, 6, "a")]),
+        ([(0.2, 0.1, "a")], 10, []),  # it ends before it starts
         ([(-0.1, 0.1, "a")], 10, [(0, 2, "a")]),
         ([], 10, []),
     ],
@@ -98,6 +98,22 @@ def test_word_times_are_not_needed(tmp_path: Path) -> None:
     clips = load_clips(copy)
     assert not any(clip.words for clip in clips)
     assert all(clip.text for clip in clips)
+
+
+def test_word_times_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    copy = prepare(tmp_path / "copy", splits=("train",))
+    lines = [line.split("\t") for line in (copy / "words.tsv").read_text().splitlines()]
+    for line in lines[1:]:
+        if line[0] == "anna_train0":  # as of another part of the recording
+            line[1], line[2] = (f"{float(each) + 100:.3f}" for each in line[1:3])
+        elif line[0] == "ben_train1":
+            line[1], line[2] = line[2], line[1]
+    (copy / "words.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    clips = {clip.name: clip for clip in load_clips(copy)}
+    assert {name for name, clip in clips.items() if not clip.times_fit} == {"anna_train0", "ben_train1"}
+    assert {name for name, clip in clips.items() if not clip.words} == {"anna_train0", "ben_train1"}
+    (copy / "words.tsv").unlink()
+    assert all(clip.times_fit for clip in load_clips(copy))
 
 
 def replace_in(name: str, old: str, new: str) -> Callable[[Path], None]:

@@ -18,7 +18,7 @@ from lipread.errors import ConfigError
 from lipread.training import distributed
 from lipread.training.clips import load_clips
 from lipread.training.dataset import TrainingBatches
-from lipread.training.loop import training_step
+from lipread.training.loop import dry_run, measure, train, training_step
 from lipread.training.schedule import WeightAverage
 from lipread.training.state import prepare_state
 from networks import TINY, still
@@ -173,6 +173,23 @@ def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed.sum_gradients([parameter])
     assert parameter.grad is None
     distributed.leave()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_processes_meet_once_for_all_stages(tmp_path: Path) -> None:
+    """Those that part and meet again find the addresses of before, and now and then wait there for ever."""
+    prepare(tmp_path / "data", clips=1)
+    config = settings(tmp_path, steps=1, batch_pixels=1, batch_points=1, workers=0, out=tmp_path / "run")
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    group = dist.group.WORLD
+    try:
+        best = train(config, show=False)
+        dry_run(config)
+        measure(config.model_copy(update={"init": best}))
+        assert dist.group.WORLD is group is not None
+    finally:
+        distributed.leave()
+    assert not dist.is_initialized()
 
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

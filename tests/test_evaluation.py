@@ -12,6 +12,7 @@ import torch
 from lipread.alphabet import Alphabet
 from lipread.config import TrainConfig
 from lipread.decoding.greedy import greedy_decode
+from lipread.errors import DataError
 from lipread.metrics import score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop, read_crops
@@ -42,6 +43,12 @@ def test_clips_are_read_as_they_are(clips: list[Clip]) -> None:
             assert np.array_equal(batch.crops[row, : clip.frames].numpy(), read_crops(clip.crops_path)[:, 4:92, 4:92])
     assert batch.use_points.all()
     assert whole_clips(clips, 88, use_pixels=False).crops is None
+
+
+def test_crops_of_another_length_are_told(clips: list[Clip]) -> None:
+    longer = replace(clips[0], frames=clips[0].frames + 1)
+    with pytest.raises(DataError, match=r"mp4: 38 frames, the manifest says 39; prepare that clip again"):
+        whole_clips([clips[1], longer], 88)
 
 
 def test_a_clip_without_points_does_not_use_them(clips: list[Clip]) -> None:

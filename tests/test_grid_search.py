@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lipread.config import GridConfig, TrainConfig
-from lipread.errors import ConfigError, LipreadError, MissingDependencyError
+from lipread.errors import ConfigError, LipreadError, MissingDependencyError, OutputError, TrainingError
 from lipread.training import grid_search as module
 from lipread.training.clips import load_clips
 from lipread.training.grid_search import grid_search, with_values
@@ -145,6 +145,53 @@ def test_a_failed_trial_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
         grid_search(config, GRID)
     assert len(grid_search(config, GRID)) == 4
     assert len(calls) == 4 * 2 + 1  # what was finished is not trained again
+
+
+def test_a_trial_that_diverges_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, calls, said = settings(tmp_path / "data", tmp_path / "search"), [], []
+    grid = GridConfig(grid={"augment.flip": (0.0, 0.5, 1.0)}, folds=2, measured_folds=1)
+    wrong = [0.0]
+
+    def diverging(_: TrainConfig, values: dict[str, float], fold: int, folds: int) -> dict[str, list[str]]:
+        calls.append(values["augment.flip"])
+        if values["augment.flip"] in wrong:
+            raise TrainingError("step 2: the loss is not finite")
+        return {"said": ["bin blue"], "read": ["bin"]}
+
+    monkeypatch.setattr(module, "measure_fold", diverging)
+    told = "of 3 combinations could not be trained; augment.flip=0.0: step 2: the loss is not finite"
+    for tries in (1, 2):  # started again, it tries once more
+        with pytest.raises(TrainingError, match=f"1 {told}"):
+            grid_search(config, grid, note=said.append)
+        assert calls.count(0.0) == tries
+        table = (config.out / "search.tsv").read_text().splitlines()
+        assert sorted(line.split("\t")[0] for line in table[1:]) == ["0.5", "1.0"]
+        assert (config.out / "search.png").exists()
+    assert said.count("augment.flip=0.0: step 2: the loss is not finite") == 2
+    wrong.clear()
+    assert len(grid_search(config, grid)) == 3
+    wrong.extend((0.0, 0.5, 1.0))
+    nothing = config.model_copy(update={"out": tmp_path / "nothing"})
+    with pytest.raises(TrainingError, match="3 of 3 combinations"):
+        grid_search(nothing, grid)
+    assert not (nothing.out / "search.tsv").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+    data = prepare(tmp_path / "data")
+    (tmp_path / "file").touch()
+    for name in ("lock", "db", "json"):
+        (tmp_path / name / f"search.{name}").mkdir(parents=True)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "search.db").write_text("no store")
+    for out, said in (
+        ("file", "a file has the name of its folder"), ("file/search", "a file has the name of its folder"),
+        ("lock", "search.lock cannot be"), ("db", "unable to open database file"),
+        ("damaged", "search.db cannot be used \\(file is not a database\\); choose another --out"),
+    ):
+        with pytest.raises(OutputError, match=said) as caught:
+            grid_search(settings(data, tmp_path / out), GRID)
+        assert "choose another --out" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

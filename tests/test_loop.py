@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +36,7 @@ from lipread.training.loop import (
     train,
     training_step,
 )
+from lipread.training.ready import make_ready
 from lipread.training.schedule import learning_rate
 from lipread.training.state import State, prepare_state
 from lipread.training.teachers import kept_in_words
@@ -482,6 +487,56 @@ def test_clips_longer_than_the_network_reads_are_left_out(
     narrow = TINY.model_copy(update={"encoder": TINY.encoder.model_copy(update={"max_position_embeddings": 9})})
     with pytest.raises(DataError, match="all 6 clips are longer than the 8 frames that the network reads"):
         train(settings(mixed, steps=2, out=tmp_path / "other", network=narrow), show=False)
+
+
+def test_word_times_that_do_not_fit_are_noted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up = prepare(tmp_path / "data", clips=1)
+    times = made_up / "words.tsv"
+    times.write_text(times.read_text().replace("anna_val0\t0.", "anna_val0\t100."))
+    config = settings(made_up, steps=1, out=tmp_path / "run")
+    assert "; 0 too long, 1 with word times that do not fit\n" in loop.dry_run(config)
+    train(config)
+    assert capsys.readouterr().out.count("the word times of 1 clips do not fit into them and are not used\n") == 1
+
+
+def test_texts_are_not_learned_where_there_are_none(tmp_path: Path) -> None:
+    wordless = prepare(tmp_path / "data", clips=1)
+    (wordless / "words.tsv").unlink()
+    rows = [line.split("\t") for line in (wordless / "manifest.tsv").read_text().splitlines()]
+    lines = ["\t".join(rows[0]), *("\t".join([*row[:-1], ""]) for row in rows[1:])]
+    (wordless / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    config = settings(wordless, steps=1, out=tmp_path / "run")
+    with pytest.raises(DataError, match="has a text to learn; prepare .* or learn without them by --task frames"):
+        train(config, show=False)
+    assert not config.out.exists()
+    train(config.model_copy(update={"task": "frames", "clusters": 4}), show=False)
+
+
+def test_people_who_cannot_choose_are_not_held_out(tmp_path: Path) -> None:
+    made_up = prepare(tmp_path / "data", speakers=("anna", "ben"), clips=1)
+    manifest = made_up / "manifest.tsv"
+    whole = manifest.read_text()
+    manifest.write_text("".join(line for line in whole.splitlines(keepends=True) if not line.startswith("ben_train")))
+    out = {"held_out_speakers": ("ben",), "out": tmp_path / "run"}
+    assert make_ready(settings(made_up, **out)).choosing["held-out"] == []  # but he is in `val`
+    manifest.write_text(manifest.read_text().replace("\tben\tval\t", "\tben\tunseen\t"))
+    with pytest.raises(ConfigError, match="held_out_speakers: there is no clip of ben to choose on, which is of the"):
+        make_ready(settings(made_up, **out))
+    make_ready(settings(made_up, **out, batch_pixels=0))  # lip points do where nothing else is looked at
+    make_ready(settings(made_up, **out, task="frames", clusters=4))
+    manifest.write_text(whole.replace("ben\ttrain\t", "ben\tunseen\t").replace("ben\tval\t", "ben\tunseen\t"))
+    with pytest.raises(ConfigError, match="there is no clip of ben to choose on"):
+        make_ready(settings(made_up, **out, batch_pixels=0))
+
+
+def test_what_a_killed_run_left_half_written_goes(data: Path, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = (tmp_path / f".lipread-{socket.gethostname()}-{pid}-0.part" for pid in (gone.pid, os.getpid()))
+    for path in (dead, alive):
+        path.touch()
+    train(settings(data, steps=1, out=tmp_path), show=False)
+    assert alive.exists() and not dead.exists()
 
 
 def test_other_symbols_in_the_same_folder_are_refused(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.amp.grad_scaler import GradScaler
 
 from lipread.alphabet import Alphabet
 from lipread.checkpoint import save_checkpoint
@@ -101,6 +102,25 @@ def test_a_round_trip_is_exact(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["latest.pt"]
 
 
+def test_another_precision_may_go_on(tmp_path: Path) -> None:
+    """What scales losses has a state with fp16 on a GPU alone."""
+    state, scaled = moved(make()), make()
+    scaled.scaler = GradScaler("cpu", enabled=True)
+    fresh = scaled.scaler.state_dict()
+    save_state(state, tmp_path / "plain.pt")
+    load_state(scaled, tmp_path / "plain.pt", CPU)
+    assert same(state, scaled)
+    assert scaled.scaler.state_dict() == fresh
+    scaled.scaler.load_state_dict(fresh | {"scale": 128.0})
+    save_state(scaled, tmp_path / "scaled.pt")
+    again = make()
+    load_state(again, tmp_path / "scaled.pt", CPU)
+    assert same(state, again)
+    again.scaler = GradScaler("cpu", enabled=True)
+    load_state(again, tmp_path / "scaled.pt", CPU)
+    assert again.scaler.state_dict()["scale"] == 128.0
+
+
 def test_nothing_chosen_yet_is_kept_too(tmp_path: Path) -> None:
     save_state(make(), tmp_path / "latest.pt")
     state = make()
@@ -188,7 +208,7 @@ def test_an_unwritable_place_keeps_the_state_before(tmp_path: Path, monkeypatch:
         raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OutputError, match="latest.pt cannot be written"):
+    with pytest.raises(OutputError, match=r"latest.pt cannot be written \(the disk may be full\); free some space or"):
         save_state(moved(state), tmp_path / "latest.pt")
     assert (tmp_path / "latest.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["latest.pt"]

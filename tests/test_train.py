@@ -26,6 +26,7 @@ from lipread.training.ready import make_ready
 from networks import TINY, still
 from prepared import prepare
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -512,9 +513,8 @@ def test_torchrun_with_two_processes_gives_the_weights_of_one(
         "steps": 4, "batch_pixels": 3, "batch_points": 4, "network": recipe.read_text(), "learning_rate": 1e-3,
         "final_learning_rate": 1e-3,
     }
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     shares = (*tiny(data, tmp_path / "two", **settings), "--context_processes", str(shared))
-    process = start(*shares, cwd=tmp_path, launcher=torchrun)
+    process = start(*shares, cwd=tmp_path, launcher=TORCHRUN)
     code, out, err = finish(process)
     assert code == 0, err
     assert out.count("step 4: val: WER") == out.count("checkpoint: ") == 1  # one process reports
@@ -529,6 +529,28 @@ def test_torchrun_with_two_processes_gives_the_weights_of_one(
     assert (two - one).norm() < 0.15 * moved.norm()
     other = flat(saved(tmp_path / "two")["average"]) - flat(saved(tmp_path / "one")["average"])
     assert other.norm() < 0.15 * moved.norm()
+
+
+def test_stages_under_torchrun(tmp_path: Path) -> None:
+    recipe, data = tmp_path / "recipe.toml", prepare(tmp_path / "data", clips=1)
+    recipe.write_text("steps = 1\n[[stages]]\n[[stages]]\nlearning_rate = 1e-4\n")
+    process = start("--config", str(recipe), *tiny(data, tmp_path / "run", workers=0), cwd=tmp_path, launcher=TORCHRUN)
+    code, out, err = finish(process, seconds=120)
+    assert code == 0, err
+    checkpoints = [line for line in out.splitlines() if line.startswith("checkpoint: ")]
+    assert checkpoints == [f"checkpoint: {tmp_path / 'run' / str(stage) / 'best.safetensors'}" for stage in (1, 2)]
+    assert "destroy_process_group" not in err
+
+
+def test_a_search_is_not_shared_by_torchrun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grid.toml").write_text("folds = 2\n[grid]\nseed = [1, 2]\n")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = [*tiny(tmp_path / "data", tmp_path / "out"), "--search", str(tmp_path / "grid.toml")]
+    assert run_main(monkeypatch, *arguments) == 2
+    assert "start it without torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def flat(state: dict[str, Any]) -> torch.Tensor:

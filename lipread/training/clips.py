@@ -34,7 +34,8 @@ ENGLISH = Alphabet.english()  # what `lipread prepare` writes texts in
 
 @dataclass(frozen=True)
 class Clip:
-    """One prepared clip: `words` are frame spans without silences; `points` may be all NaN."""
+    """One prepared clip: `words` are frame spans without silences, none where the word times do not fit into it;
+    `points` may be all NaN."""
 
     name: str
     speaker: str
@@ -46,6 +47,7 @@ class Clip:
     points: Array
     crops_path: Path | None
     sound_path: Path | None = None
+    times_fit: bool = True
 
     @cached_property
     def displacements(self) -> Array:
@@ -106,9 +108,11 @@ def _clip(folder: Path, row: dict[str, str], times: Sequence[tuple[float, float,
     crops = stream_path(folder, "crops", name) if "crops" in streams else None
     if crops and not crops.is_file():
         raise DataError(f"{crops}: absent, but {place} names it; prepare that clip again")
+    words = word_spans(times, int(frames))
     return Clip(
-        name, row["speaker"], row["split"], row["source"], text, int(frames), word_spans(times, int(frames)), points,
-        crops_path=crops, sound_path=stream_path(folder, "sound", name) if "sound" in streams else None,
+        name, row["speaker"], row["split"], row["source"], text, int(frames), words, points, crops_path=crops,
+        sound_path=stream_path(folder, "sound", name) if "sound" in streams else None,
+        times_fit=bool(words) or not said,
     )
 
 
@@ -190,12 +194,15 @@ def _all_after(most: int | None) -> slice:
 def word_spans(times: Sequence[tuple[float, float, str]], frames: int) -> tuple[WordSpan, ...]:
     """Start and end in seconds and word -> frames without the silences.
 
-    Each word has a frame at least, and none that is another's; () where that does not fit into the clip.
+    Each word has a frame at least, and none that is another's; () where that does not fit into the clip, or a word
+    ends before it starts.
     """
     spans: list[WordSpan] = []
     free = 0
     for start_s, end_s, word in times:
         if word not in SILENCES:
+            if end_s < start_s:
+                return ()
             start = max(round(start_s * FRAME_RATE_HZ), free)
             free = max(min(round(end_s * FRAME_RATE_HZ), frames), start + 1)
             spans.append(WordSpan(start, free, word))

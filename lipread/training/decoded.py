@@ -64,7 +64,7 @@ class Decoded:
         """Crops of a clip, uint8 (T, S, S), not to be written to. Raises: DataError: absent, damaged or too short."""
         assert clip.crops_path is not None
         shape = (clip.frames, CROP_SIDE_PX, CROP_SIDE_PX)
-        return self._get(clip.crops_path, np.dtype(np.uint8), shape, lambda path: _read_crops(path, clip.frames))
+        return self._get(clip.crops_path, np.dtype(np.uint8), shape, lambda path: whole_crops(path, clip.frames))
 
     def sound(self, clip: Clip) -> Array:
         """Sound of a clip, float32 (N,), not to be written to. Raises: DataError: absent or damaged."""
@@ -85,7 +85,8 @@ class Decoded:
         return place
 
 
-def _read_crops(path: Path, frames: int) -> Array:
+def whole_crops(path: Path, frames: int) -> Array:
+    """Crops of a clip, uint8 (T, S, S). Raises: DataError: absent, damaged, or of another number of frames."""
     crops = read_crops(path)
     if len(crops) != frames:
         raise DataError(f"{path}: {len(crops)} frames, the manifest says {frames}; prepare that clip again")

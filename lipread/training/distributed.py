@@ -50,12 +50,13 @@ def join(device: torch.device, context_processes: int = 1) -> Place:
         cannot be divided so.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size > 1 and not dist.is_initialized():
+    if world_size > 1:
         if device.type == "cuda":
             device = _own_gpu(device)
         elif device.type != "cpu":
             raise ConfigError(f"several processes cannot train on device {str(device)!r}; add --device cpu")
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if not dist.is_initialized():  # the training before, another stage, has met them
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if world_size % context_processes:
         raise ConfigError(
@@ -84,8 +85,14 @@ def _own_gpu(device: torch.device) -> torch.device:
     return torch.device("cuda", number)
 
 
+def wait() -> None:
+    """Go on once all processes have come so far: what one of them wrote is there for all."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def leave() -> None:
-    """Part from the other processes, once all have come so far: what one of them wrote is there for all."""
+    """Part from the other processes at the program's end; they cannot meet a second time."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

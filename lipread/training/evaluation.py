@@ -18,10 +18,11 @@ from lipread.alphabet import Alphabet
 from lipread.decoding.greedy import greedy_decode
 from lipread.metrics import Score, score
 from lipread.model.network import LipNetwork
-from lipread.mouth import centre_crop, read_crops
+from lipread.mouth import centre_crop
 from lipread.prepared import read_sound
 from lipread.training.batches import Batch, Example, collate
 from lipread.training.clips import Clip
+from lipread.training.decoded import whole_crops
 from lipread.training.word_clips import Cut, part_of
 
 EVALUATION_BATCH = 10
@@ -131,11 +132,11 @@ def whole_clips(
 def examples_of(
     clips: Sequence[Clip], side_px: int, *, use_pixels: bool = True, use_sound: bool = False
 ) -> list[Example]:
-    """Clips as they are, centre-cropped."""
+    """Clips as they are, centre-cropped. Raises: DataError: crops or sound are absent, damaged or too short."""
     return [
         Example(
             clip.name, clip.text,
-            centre_crop(read_crops(clip.crops_path), side_px) if use_pixels and clip.crops_path else None,
+            centre_crop(whole_crops(clip.crops_path, clip.frames), side_px) if use_pixels and clip.crops_path else None,
             clip.points, clip.words, use_points=bool(np.isfinite(clip.points).any()),
             sound=read_sound(clip.sound_path, clip.frames) if use_sound and clip.sound_path else None,
         )

@@ -8,6 +8,7 @@ on from its last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -15,7 +16,7 @@ import shutil
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lipread.config import GridConfig, TrainConfig, make_config
-from lipread.errors import ConfigError, DataError, MissingDependencyError
-from lipread.files import write_text, written_whole
+from lipread.errors import ConfigError, DataError, MissingDependencyError, OutputError, TrainingError
+from lipread.files import IN_THE_WAY, write_text, written_whole
 from lipread.metrics import Score, score
 from lipread.training.loop import measure, train
 
@@ -60,49 +61,108 @@ def grid_search(config: TrainConfig, grid: GridConfig, *, note: Callable[[str], 
         note: is told what goes on.
     Returns: all trials, which also lie in `config.out`/search.tsv, drawn in search.png.
     Raises: ConfigError: a combination cannot work, the store holds another search, or the task has no error rate.
-        DataError: nothing to choose on.
-        MissingDependencyError: optuna is absent. And whatever the training raises.
+        DataError: nothing to choose on. OutputError: `config.out` cannot be written to.
+        TrainingError: some combinations could not be trained; the others lie there all the same.
+        MissingDependencyError: optuna is absent. And whatever else the training raises.
     """
     library = _optuna()
     combinations = _combinations(config, grid)
-    config.out.mkdir(parents=True, exist_ok=True)
-    _check_same(config, grid)
-    with FileLock(config.out / "search.lock"):  # tables that two processes make at once clash
-        storage = library.storages.RDBStorage(
-            f"sqlite:///{config.out / 'search.db'}", heartbeat_interval=HEARTBEAT_S, grace_period=DEAD_AFTER_S,
-            engine_kwargs={"connect_args": {"timeout": 60}},
-        )
-        study = library.create_study(
-            study_name="grid", storage=storage, load_if_exists=True,
-            sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.choices.items()}, seed=0),
-        )
+    with _store_told(config.out / "search.db"):
+        with _locked(config.out / "search.lock"):  # tables that two processes make at once clash
+            _check_same(config, grid)
+            study = _study(library, config.out / "search.db", grid)
+        broken = _run_trials(library, study, config, grid, combinations, note)
+    finished = [each for each in combinations if _key(each) not in broken]
+    trials = sorted((trial_of(config, grid, each) for each in finished), key=lambda each: each.score.wer)
+    if trials:
+        write_table(config.out / "search.tsv", trials)
+        write_plot(config.out / "search.png", trials)
+    if broken:
+        if trials:
+            note(f"table and plot of the others: {config.out / 'search.tsv'}, {config.out / 'search.png'}")
+        first = next(iter(broken.values()))
+        raise TrainingError(f"{len(broken)} of {len(combinations)} combinations could not be trained; {first}")
+    return trials
+
+
+def _study(library: Any, path: Path, grid: GridConfig) -> optuna.Study:
+    """The trials in a store, which is made where there is none."""
+    storage = library.storages.RDBStorage(
+        f"sqlite:///{path}", heartbeat_interval=HEARTBEAT_S, grace_period=DEAD_AFTER_S,
+        engine_kwargs={"connect_args": {"timeout": 60}},
+    )
+    study: optuna.Study = library.create_study(
+        study_name="grid", storage=storage, load_if_exists=True,
+        sampler=library.samplers.GridSampler({name: list(values) for name, values in grid.choices.items()}, seed=0),
+    )
+    return study
+
+
+def _run_trials(
+    library: Any, study: optuna.Study, config: TrainConfig, grid: GridConfig, combinations: list[Combination],
+    note: Callable[[str], None],
+) -> dict[str, str]:
+    """Run, or wait for, all combinations -> those that could not be trained here nor elsewhere, by key, and why."""
+    broken: dict[str, str] = {}
 
     def objective(trial: optuna.Trial) -> float:
         values = {name: trial.suggest_categorical(name, list(choices)) for name, choices in grid.choices.items()}
+        if _key(values) in broken:  # the sampler may hand one out again
+            raise TrainingError(broken[_key(values)])
         note(f"trial {trial.number} of {len(combinations)}: {_shown(values)}")
-        return trial_of(config, grid, values).score.wer
+        try:
+            return trial_of(config, grid, values).score.wer
+        except TrainingError as error:
+            broken[_key(values)] = f"{_shown(values)}: {error}"
+            note(broken[_key(values)])
+            raise
 
     waiting = False
     while True:
         library.storages.fail_stale_trials(study)
         states = _states(study)
-        open_ones = [each for each in combinations if states.get(_key(each)) not in ("COMPLETE", "RUNNING")]
+        done = {*(key for key, state in states.items() if state in ("COMPLETE", "RUNNING")), *broken}
+        open_ones = [each for each in combinations if _key(each) not in done]
         if open_ones:
             failed = [each for each in open_ones if _key(each) in states]
             if len(failed) == len(open_ones):  # the sampler takes a failed trial for a finished one
                 study.enqueue_trial(failed[0])
-            study.optimize(objective, n_trials=1)
+            study.optimize(objective, n_trials=1, catch=(TrainingError,))
         elif "RUNNING" in states.values():
             if not waiting:
                 note("other processes run the rest; waiting for them")
             waiting = True
             time.sleep(HEARTBEAT_S / 3)
         else:
-            break
-    trials = sorted((trial_of(config, grid, each) for each in combinations), key=lambda each: each.score.wer)
-    write_table(config.out / "search.tsv", trials)
-    write_plot(config.out / "search.png", trials)
-    return trials
+            return {key: why for key, why in broken.items() if states.get(key) != "COMPLETE"}
+
+
+@contextlib.contextmanager
+def _store_told(path: Path) -> Iterator[None]:
+    """Raises: OutputError, in place of whatever is raised about a store that cannot be read or written."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause: BaseException = error
+        while cause.__cause__:  # SQLite's own sentence is the shortest
+            cause = cause.__cause__
+        raise OutputError(f"{path} cannot be used ({str(cause).splitlines()[0]}); choose another --out") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes out, in a folder that is made if need be. Raises: OutputError: it cannot be written to."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path).acquire()
+    except OSError as error:
+        why = IN_THE_WAY.get(error.errno or 0, error.strerror or str(error))
+        raise OutputError(f"{path} cannot be written ({why}); choose another --out") from error
+    with held:
+        yield
 
 
 def planned(config: TrainConfig, grid: GridConfig) -> tuple[TrainConfig, str]:
@@ -163,8 +223,7 @@ def measure_fold(config: TrainConfig, settings: Combination, fold: int, folds: i
     the fold's clips and on those of held-out speakers."""
     run = config.out / "trials" / _key(settings) / f"fold{fold}"
     result = run.with_suffix(".json")
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(run.with_suffix(".lock")):  # the sampler may hand one combination to two processes
+    with _locked(run.with_suffix(".lock")):  # the sampler may hand one combination to two processes
         if not result.exists():
             chosen = with_values(config, settings)
             chosen = chosen.model_copy(

@@ -25,6 +25,7 @@ from lipread.errors import ConfigError, TrainingError
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import Frames, valid_frames
 from lipread.model.norm import freeze_batchnorm, freeze_kept_batchnorm
+from lipread.run_record import sweep_parts
 from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip
@@ -56,12 +57,13 @@ def dry_run(config: TrainConfig) -> str:
         if state.step == 1 < config.steps:  # the first one warms up
             began_s = time.monotonic()
     step_s = (time.monotonic() - began_s) / max(1, state.step - 1)
-    distributed.leave()
+    distributed.wait()
     with_pixels = [clip for clip in ready.training if clip.crops_path]
     chosen_on = [f"{name} {len(clips)}" for name, clips in ready.choosing.items() if clips]
     return "\n".join([
         f"training: {len(ready.training)} clips of {len({clip.speaker for clip in ready.training})} speakers, "
-        f"{len(with_pixels)} of them with pixels; {ready.left_out} too long",
+        f"{len(with_pixels)} of them with pixels; {ready.left_out} too long"
+        + (f", {ready.untimed} with word times that do not fit" if ready.untimed else ""),
         "choosing: " + (", ".join(chosen_on) or "nothing"),
         f"network: {sum(p.numel() for p in state.network.parameters()):,} parameters, "
         + (f"{len(state.classes)} classes" if state.classes else f"{ready.alphabet.size} symbols"),
@@ -91,11 +93,15 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         raise ConfigError(
             f"steps={config.steps}: {config.out} has done {state.step} already; give more, or choose another --out"
         )
+    if place.rank == 0:
+        sweep_parts([config.out])  # a run that was killed while it saved leaves one
     report = Report(config, active=place.rank == 0, show=show, first=state.step)
     first = state.step * config.accumulate
     if ready.left_out:
         longest = state.network.max_frames
         report.note(f"{ready.left_out} clips are longer than {longest} frames and left out")
+    if ready.untimed:
+        report.note(f"the word times of {ready.untimed} clips do not fit into them and are not used")
     if state.step:
         report.note(f"{config.out}: goes on after step {state.step} of {config.steps}")
     try:
@@ -120,7 +126,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
                 save_state(state, latest)
     finally:
         report.close()
-    distributed.leave()
+    distributed.wait()
     return best
 
 
@@ -142,7 +148,7 @@ def measure(config: TrainConfig) -> dict[str, Evaluation]:
             f"checkpoint that was trained with --task {config.task} on them"
         )
     figures = choose(ready.state, ready.choosing, ready.alphabet, ready.device, ready.config)
-    distributed.leave()
+    distributed.wait()
     if not figures:
         raise ConfigError("there is no clip of the split `val` with a text to measure on; check --data")
     return figures

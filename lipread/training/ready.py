@@ -33,7 +33,8 @@ MAY_CHANGE = {
 
 @dataclass(frozen=True)
 class Ready:
-    """All that a training needs before its first step; `left_out` clips were too long for the network."""
+    """All that a training needs before its first step; `left_out` clips were too long for the network, and the word
+    times of `untimed` ones do not fit into them."""
 
     config: TrainConfig
     state: State
@@ -43,6 +44,7 @@ class Ready:
     alphabet: Alphabet
     place: distributed.Place
     left_out: int
+    untimed: int
 
     @property
     def device(self) -> torch.device:
@@ -52,6 +54,11 @@ class Ready:
     @cached_property
     def batches(self) -> TrainingBatches:
         """What is trained on. Raises: DataError, ConfigError: there is nothing, or too little for so many processes."""
+        if self.config.task == "sentences" and self.training and not any(clip.text for clip in self.training):
+            raise DataError(
+                "no clip of the training has a text to learn; prepare the corpus with its texts, or learn without them "
+                "by --task frames"
+            )
         return TrainingBatches(
             self.training, self.config, self.alphabet, self.vocabulary,
             crop_side_px=self.state.network.config.frontend.crop_side_px, classes=self.state.classes,
@@ -68,6 +75,7 @@ def make_ready(config: TrainConfig) -> Ready:
     folders = [(folder, load_clips(folder)) for folder in config.data]
     check_apart(folders)
     clips = [clip for _, clips in folders for clip in clips]
+    untimed = sum(not clip.times_fit for clip in clips)
     if config.classifies:
         clips = with_classes(clips, config)
     if unknown := set(config.held_out_speakers) - {clip.speaker for clip in clips}:
@@ -79,6 +87,12 @@ def make_ready(config: TrainConfig) -> Ready:
             "network reads; cut them, or raise network.encoder.max_position_embeddings"
         )
     training, choosing = divide_clips(fitting, config)
+    held = config.held_out_speakers if config.task != "frames" else ()  # which has nothing to choose by
+    if held and not choosing["held-out"] and not any(clip.speaker in held for clip in choosing["val"]):
+        raise ConfigError(
+            f"held_out_speakers: there is no clip of {', '.join(held)} to choose on, which is of the split `train` and "
+            "has pixels, or lip points where nothing else is looked at; hold out other people"
+        )
     if config.folds and not choosing["val"]:
         raise ConfigError(f"fold={config.fold} of folds={config.folds} holds no clip; deal them into fewer folds")
     vocabulary = training_vocabulary(training)
@@ -97,7 +111,7 @@ def make_ready(config: TrainConfig) -> Ready:
         state.hidden_frames.centres.copy_(clusters_of(training, config.clusters, config.seed))
     state.settings = kept_settings(config, training, choosing)
     return Ready(
-        config, state, vocabulary, training, choosing, alphabet, place, len(clips) - len(fitting)
+        config, state, vocabulary, training, choosing, alphabet, place, len(clips) - len(fitting), untimed
     )
 
 

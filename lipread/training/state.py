@@ -172,7 +172,7 @@ def write_state(path: Path, whole: dict[str, Any]) -> None:
         try:
             torch.save(whole, temporary)
         except RuntimeError as error:  # how torch says that the disk is full
-            raise OSError(str(error).splitlines()[0]) from error
+            raise OSError("the disk may be full") from error
 
 
 def load_state(state: State, path: Path, device: torch.device) -> None:
@@ -192,7 +192,8 @@ def load_state(state: State, path: Path, device: torch.device) -> None:
         if state.hidden_frames:
             state.hidden_frames.load_state_dict(whole["hidden_frames"])
         state.optimizer.load_state_dict(whole["optimizer"])
-        state.scaler.load_state_dict(whole["scaler"])
+        if whole["scaler"]:  # empty in a run without one, of another precision
+            state.scaler.load_state_dict(whole["scaler"])
         state.average.load_state_dict(whole["average"])
         state.step, state.best = whole["step"], whole["best"]
 
