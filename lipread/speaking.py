@@ -141,6 +141,9 @@ def reason_for_silence(present: Array, spread: float) -> str | None:
     frames, seen = len(present), int(present.sum())
     if not seen:
         return f"no face was found in any of the {frames} frames"
+    if seen == frames <= 2 * SETTLE_FRAMES:
+        wanted = 2 * SETTLE_FRAMES + 1
+        return f"the video is too short ({frames} of at least {wanted} frames), and lips are read from their movement"
     if seen <= 2 * SETTLE_FRAMES:
         return f"a face is seen in {seen} of the {frames} frames only, and lips are read from their movement"
     if spread < TALKING_SPREAD:

@@ -1,4 +1,4 @@
-// Run in the page: controls without a name, texts with less contrast than WCAG AA asks for, what is too wide.
+// Run in the page: controls without a name, or with one of gradio's keys, texts with less contrast than WCAG AA asks for, what is too wide.
 () => {
   const out = {overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth, nameless: [], contrast: [], wide: []};
   const vis = (e) => { const r=e.getBoundingClientRect(); const s=getComputedStyle(e); return r.width>0&&r.height>0&&s.visibility!=='hidden'&&s.display!=='none'; };
@@ -7,13 +7,13 @@
     const lb=e.getAttribute('aria-labelledby'); if (lb) return lb.split(' ').map(i=>document.getElementById(i)?.textContent||'').join(' ').trim();
     if (e.labels && e.labels.length) { const t=[...e.labels].map(l=>l.textContent.trim()).join(' '); if (t) return t; }
     if (e.title) return e.title; if (e.alt) return e.alt;
-    if (['INPUT','TEXTAREA','SELECT','VIDEO'].includes(e.tagName)) return '';
+    if (['INPUT','TEXTAREA','SELECT','VIDEO','FIELDSET','PROGRESS'].includes(e.tagName) || e.role==='tabpanel') return '';
     return e.textContent.trim() || e.querySelector('img')?.alt || '';
   };
-  for (const e of document.querySelectorAll('button,a[href],input,textarea,select,[role=button],[role=slider],[role=tab],[role=listbox],video,img')) {
+  for (const e of document.querySelectorAll('button,a[href],input,textarea,select,[role=button],[role=slider],[role=tab],[role=listbox],[role=tabpanel],fieldset,progress,video,img')) {
     if (!vis(e) && e.type!=='file') continue;
     if (e.tagName==='IMG' && e.hasAttribute('alt') && e.alt!=='') continue;
-    if (!name(e)) out.nameless.push(e.outerHTML.slice(0,200));
+    if (!name(e) || /^(common|image|upload_text)\.|⇣$|-button$/.test(e.getAttribute('aria-label')||e.textContent.trim())) out.nameless.push(e.outerHTML.slice(0,200));
   }
   const parse = (c) => { const m=c.match(/[\d.]+/g).map(Number); return m.length<4?[...m,1]:m; };
   const lum = ([r,g,b]) => { const f=[r,g,b].map(v=>{v/=255;return v<=0.03928?v/12.92:((v+0.055)/1.055)**2.4}); return 0.2126*f[0]+0.7152*f[1]+0.0722*f[2]; };

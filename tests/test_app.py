@@ -346,7 +346,7 @@ def test_videos_that_nobody_uploaded_are_not_read(server: Server, endpoint: str,
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         values = [file, "auto", 0, 0, *search] if endpoint == "transcribe" else [[file], True, *search]
         kind, data = answer(server, endpoint, values, timeout_s=20)
-        assert (kind, "only files that were uploaded here are read" in data) == ("error", True), data
+        assert (kind, "this file is not here (any more)" in data) == ("error", True), data
         assert "private" not in data
     assert not any("Traceback" in line for line in server.lines.queue)
     assert server.health()["status"] == "ok"

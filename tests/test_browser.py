@@ -346,13 +346,46 @@ def test_a_camera_that_may_not_be_used_is_told(open_page: Callable[..., Any], dr
     page = open_page(before=NO_DEVICE.replace("REST", "throw new DOMException('no', 'NotAllowedError')"))
     page.get_by_role("button", name="Capture from camera").click()
     page.click("#lr-input >> text=Click to Access Webcam")
-    page.wait_for_selector("#lr-input [role=status] >> text=/No camera .*upload a video/")
+    page.wait_for_selector("#lr-input [role=status] >> text=/The camera is not allowed. .*upload a video/")
     assert page.evaluate("asked") == [True, False]  # a camera without a microphone would do
     audited(page)
     page.get_by_role("button", name="Upload file").click()
     page.wait_for_selector(".lr-camera", state="detached")
     page.failures.clear()  # gradio lets the refusal through to the browser's log
     upload(page, drawn)
+    page = open_page(before="Object.defineProperty(navigator, 'mediaDevices', {value: undefined})")  # as over http
+    page.get_by_role("button", name="Capture from camera").click()
+    page.click("#lr-input >> text=Click to Access Webcam")
+    page.wait_for_selector(".toast-body >> text=The camera works only over https")
+
+
+CUT = """window.hearts = 0; const real = window.fetch;
+window.fetch = (...request) => String(request[0].url ?? request[0]).includes('/heartbeat/') && !hearts++
+  ? Promise.reject(new TypeError('cut')) : real(...request);"""
+LOST = """document.body.insertAdjacentHTML('beforeend',
+  '<p data-testid="toast-text">Connection to the server was lost. Attempting reconnection...</p>')"""
+FULL = {"status": 507, "content_type": "application/json", "body": '{"detail":"it cannot be kept"}'}
+
+
+def test_a_page_that_loses_its_server(open_page: Callable[..., Any], drawn: Path) -> None:
+    page = open_page(before=CUT)
+    page.wait_for_function("hearts === 2")  # the heartbeat is opened again
+    text = read(page, drawn)
+    page.wait_for_selector("#lr-film video", state="attached")
+    page.evaluate("document.querySelector('#lr-film video').src = '/gradio_api/file=/gone.mp4'")
+    page.wait_for_selector("#lr-film [role=status] >> text=The film is gone")
+    page.evaluate(LOST)
+    page.reload()  # as gradio does then
+    page.wait_for_selector(f"#lr-notes >> text=/^The connection was lost.*drawn.head.mp4: “{text}”. Choose the video/")
+    page.route("**/upload?*", lambda route: route.fulfill(**FULL))
+    page.set_input_files("#lr-input input[type=file]", str(drawn))
+    page.wait_for_selector("[data-testid=toast-text] >> text=/^it cannot be kept$/")
+    page.unroute("**/upload?*")
+    assert read(page, drawn) == text
+    assert page.locator(".lr-anew").count() == 0
+    page.route("**/app_id", lambda route: route.fulfill(json={"app_id": 1}))
+    page.click("#lr-read")
+    page.wait_for_selector(f"#lr-notes >> text=/^The program was started anew.*“{text}”/")
 
 
 SHIFTS = """
@@ -424,6 +457,8 @@ def test_many_videos(open_page: Callable[..., Any], drawn: Path, tmp_path: Path)
         assert page.evaluate(PLACES, still) == before
     states = page.locator("#lr-table tbody td:nth-child(2)").all_text_contents()
     assert states == ["read", "failed"]
+    heard = page.locator("#lr-many-notes [aria-live=polite]")
+    assert heard.inner_text() == "1 of 2 videos were read, 1 failed; the zip is ready."
     assert "notes.mp4" in page.inner_text("#lr-table")
     audited(page)
     page.set_viewport_size({"width": 390, "height": 844})
@@ -532,7 +567,7 @@ def test_files_go_with_their_visitor(
     assert left == []
 
 
-@pytest.mark.parametrize(("width", "height", "scheme"), [(360, 740, "dark"), (1920, 1080, "light"), (768, 800, "dark")])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(320, 640, "dark"), (1920, 1080, "light"), (768, 800, "dark")])
 def test_every_window(open_page: Callable[..., Any], drawn: Path, width: int, height: int, scheme: str) -> None:
     page = open_page(width, height, color_scheme=scheme)
     assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
@@ -549,9 +584,22 @@ def test_every_window(open_page: Callable[..., Any], drawn: Path, width: int, he
 
 
 def test_keyboard_alone(open_page: Callable[..., Any], drawn: Path) -> None:
-    page = open_page()
-    upload(page, drawn)
-    reach(page, "#lr-read")
+    page = open_page(locale="de-DE")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    reach(page, "#lr-input .upload-container")
+    assert "Drop Video Here" in page.inner_text("#lr-input")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(str(drawn))
+    page.wait_for_function("document.activeElement.id === 'lr-read'")  # what was focused is gone
+    reach(page, "#lr-modality input")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("radio", name="lips", exact=True).is_checked()
+    reach(page, "#lr-advanced > button[aria-expanded=false]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#lr-advanced > button[aria-expanded=true]")
+    page.focus("#lr-read")
     page.keyboard.press("Enter")
     page.wait_for_selector(".lr-word")
     page.wait_for_selector("#lr-film video", state="attached")
@@ -561,6 +609,17 @@ def test_keyboard_alone(open_page: Callable[..., Any], drawn: Path) -> None:
     start_s = float(page.evaluate("document.activeElement.dataset.start"))
     page.keyboard.press("Space")
     page.wait_for_function(f"document.querySelector('#lr-film video').currentTime >= {start_s} - 0.05")
+    reach(page, "#lr-film progress")
+    film = "document.querySelector('#lr-film video')"
+    page.evaluate(f"{film}.pause(); {film}.currentTime = 0")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(f"{film}.currentTime") == 1
+    page.focus("#lr-film [role=button]")
+    before = page.evaluate("scrollY")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{film}.paused")
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == before
     reach(page, "#lr-file-srt")
     reach(page, "#lr-why > button")
     page.keyboard.press("Enter")

@@ -59,7 +59,7 @@ def test_still_lips_and_no_face_have_reasons() -> None:
     assert "hardly move" in (why_nothing_is_said(track(noise)) or "")
     assert "in any of the 30 frames" in (why_nothing_is_said(track(np.zeros(30), absent=np.arange(30))) or "")
     assert why_nothing_is_said(track(talking(75))) is None
-    assert "in 1 of the 1 frames only" in (why_nothing_is_said(track(talking(1))) or "")
+    assert "too short (1 of at least 7 frames)" in (why_nothing_is_said(track(talking(1))) or "")
     assert "in 6 of the 90 frames only" in (why_nothing_is_said(track(talking(90), absent=np.arange(6, 90))) or "")
     assert "0 frames" in (why_nothing_is_said(track(np.zeros(0))) or "")
 

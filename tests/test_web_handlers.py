@@ -199,8 +199,8 @@ def test_a_batch_cancelled_before_anything_was_finished(tmp_path: Path) -> None:
 
 def test_cancelling_nothing_takes_nothing_away(tmp_path: Path) -> None:
     do, visitor = Handlers(Service(teller())), SimpleNamespace(session_hash="ann")
-    *_, (_, zipped, _) = begin_batch(do, films(tmp_path, 1), visitor)
-    assert zipped
+    *_, (_, zipped, said) = begin_batch(do, films(tmp_path, 1), visitor)
+    assert zipped and "The video was read; the zip is ready." in said
     assert is_skipped(do.cancel(False, visitor))  # type: ignore[arg-type]
     assert all(map(is_skipped, do.cancel_many(False, visitor)))  # type: ignore[arg-type]
     ((table, zipped, said),) = do.finished(visitor)  # type: ignore[arg-type]

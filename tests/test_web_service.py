@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
+import media
 from lipread.errors import ConfigError
 from lipread.pipeline import load_model
 from lipread.web import examples
 from lipread.web.about import about_markdown, offline
+from lipread.web.server import OpenPages
 from lipread.web.service import DECODERS, NO_LM, Options, Service, grammars, lms, open_service
+from lipread.web.visitors import Belongings
 from lipread.web.why import columns_for
 from test_pipeline import spelling_track, teller, tiny
 
@@ -110,6 +114,37 @@ def test_readings_are_remembered_for_a_while(service: Service) -> None:
     assert service.recall(other).name == "ben"  # type: ignore[union-attr]
 
 
+def test_who_has_another_connection_has_not_left(service: Service, tmp_path: Path) -> None:
+    upload = media.touch(tmp_path / "hash" / "x.mp4")
+    belongings = service.belongings = Belongings(tmp_path, left_s=0.2)
+    belongings.note("anna", {"path": str(upload)})
+    key = service.remember("anna", reading("x"))
+
+    async def heartbeat(scope: Any, receive: Any, send: Any) -> None:
+        """One that ends: gradio tells so before its answer is over."""
+        await asyncio.sleep(scope["lasts_s"])
+        service.leave("anna")
+
+    async def twice() -> None:
+        path = "/gradio_api/heartbeat/anna"
+        pages = OpenPages(heartbeat, service)
+        await asyncio.gather(*(pages({"path": path, "lasts_s": lasts_s}, None, None) for lasts_s in (0, 0.5)))  # type: ignore
+
+    async def both() -> None:
+        ended = asyncio.create_task(twice())
+        await asyncio.sleep(0.4)  # the older connection is found out to be broken
+        assert service.recall(key) and upload.exists()
+        await ended
+
+    belongings.leave("anna")  # an even older one was found out before
+    asyncio.run(both())
+    assert service.recall(key) is None
+    end_s = time.monotonic() + 10
+    while upload.exists() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert not upload.exists()
+
+
 def test_pictures_let_readings_pass(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def waited_s() -> float:
         began_s = time.monotonic()
@@ -165,6 +200,7 @@ def test_a_model_brings_its_card(tiny: Path) -> None:
 
 def test_cards_stand_on_the_page_without_loading_anything() -> None:
     assert offline("a [b](c.md) [d](https://e.org) ![f](g.png)") == "a b [d](https://e.org) "
+    assert offline("# Model card\n\n## Data #1") == "## Model card\n\n### Data #1"  # the page has a title already
 
 
 def test_examples_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

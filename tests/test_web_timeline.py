@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lipread.values import Hypothesis, Segment, Transcript, Utterance, Word
 from lipread.web import timeline
+from lipread.web.many import DONE, FAILED, Row
 
 
 class Tags(HTMLParser):
@@ -90,6 +91,15 @@ def test_text_is_there_to_copy() -> None:
     assert said["data-text"] == 'say "a" & b'
     assert 'say "a" & b' in "".join(page.texts)
     assert Tags(timeline.text_html("")).named("p")[-1]["data-text"] == ""
+
+
+def test_a_batch_ends_with_a_sentence() -> None:
+    good, bad = Row("a.mp4", None, DONE), Row("b.mp4", None, FAILED)
+    for rows, said in (
+        ([good], "The video was read"), ([good, good], "All 2 videos were read"),
+        ([good, bad], "1 of 2 videos were read, 1 failed"),
+    ):
+        assert Tags(timeline.finished_html(rows)).texts == [f"{said}; the zip is ready."]
 
 
 def test_changes_show_both_texts() -> None:

@@ -84,7 +84,7 @@ def test_only_uploads_are_files_of_an_event(tmp_path: Path) -> None:
         check_uploads([{"path": str(path)}], tmp_path / "alias")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for bad in (outside, cache, cache / "link.mp4", cache / ".." / "outside.mp4", "/dev/zero", "talk.mp4", "http://x/y"):
-        with pytest.raises(gr.Error, match="only files that were uploaded here are read; upload the video itself"):
+        with pytest.raises(gr.Error, match="this file is not here .any more.: choose it again"):
             check_uploads([{"path": str(upload)}, [{"video": {"path": str(bad)}}]], cache)
     assert not lies_in(f"{cache}/x\0", cache) and not lies_in(str(tmp_path / "loop" / "x"), cache)
 

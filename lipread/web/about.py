@@ -40,6 +40,10 @@ def api_markdown(address: str) -> str:
 
 
 def offline(markdown: str) -> str:
-    """A card as it can stand on the page: no pictures from elsewhere, no links to files that are not served."""
+    """A card as it can stand on the page: no pictures from elsewhere, no links to files that are not served.
+
+    The page has a title already, so headings are one level lower.
+    """
     without_pictures = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
-    return re.sub(r"\[([^\]]+)\]\((?!https?://)[^)]*\)", r"\1", without_pictures)
+    lowered = re.sub(r"^(#{1,5} )", r"#\1", without_pictures, flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]+)\]\((?!https?://)[^)]*\)", r"\1", lowered)

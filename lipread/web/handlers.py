@@ -31,7 +31,7 @@ ALL_HEADS = "all"
 DOWNLOADS = len(USUAL_FORMATS) + 1  # and the film
 NOTES, FILM = 1, 3  # places of the notes and of the player among the outputs
 WIND_UP_S = 120  # the longest that a cancelled batch may take to end: a film is written to its end
-NO_VIDEO = "Choose a video, record one, or take an example first."
+NO_VIDEO = "Choose a video, record one and press Stop, or take an example first."
 
 
 @dataclass
@@ -189,7 +189,7 @@ class Handlers:
                     tell=progress, stop=stop,
                 ):
                     yield timeline.table_html(rows), None, ""
-                yield timeline.table_html(rows), str(pack(folder, rows)), ""
+                yield timeline.table_html(rows), str(pack(folder, rows)), timeline.finished_html(rows)
             except (Cancelled, GeneratorExit):  # gradio closes what was cancelled while it showed a row
                 batch.keep(folder)  # for `finished`: what is given here is not shown any more
             except LipreadError as error:

@@ -29,16 +29,23 @@ const tellIn = (place, text, kind = "lr-unplayable") => {
   place.append(note);
 };
 document.addEventListener("error", (event) => {
+  if (event.target.matches?.("#lr-film video") && event.target.error) {
+    tellIn(event.target.closest("#lr-film"), "The film is gone: it was kept for a while only. Read the video again.", "lr-gone");
+  }
   const place = event.target.matches?.("#lr-input video") && event.target.closest(".video-container");
   if (!place) return;
   event.stopPropagation();
   if (!place.querySelector(".lr-unplayable")) tellIn(place, unplayable());
 }, true);
 document.addEventListener("loadstart", (event) => {
-  if (event.target.matches?.("#lr-input video")) event.target.closest(".video-container")?.querySelector(".lr-unplayable")?.remove();
+  if (event.target.matches?.("#lr-film video")) document.querySelector(".lr-gone")?.remove();
+  if (!event.target.matches?.("#lr-input video")) return;
+  event.target.closest(".video-container")?.querySelector(".lr-unplayable")?.remove();
+  const chosen = event.target.getAttribute("src"); // not what the camera sees now
+  if (chosen && document.activeElement === document.body) document.querySelector("#lr-read").focus(); // what was pressed is gone
 }, true);
 const clearNotes = () => {
-  for (const note of document.querySelectorAll(".lr-unplayable, .lr-camera")) if (!note.parentElement.querySelector("video")) note.remove();
+  for (const note of document.querySelectorAll(".lr-unplayable, .lr-camera, .lr-gone")) if (!note.parentElement.querySelector("video")) note.remove();
 };
 
 // Gradio packs a recording when Stop is pressed, without what the encoder still holds: on a slow computer all of it.
@@ -72,7 +79,8 @@ if (devices) {
     try {
       return await ask(wanted).catch((error) => { if (wanted.audio) return ask({ ...wanted, audio: false }); throw error; });
     } catch (error) {
-      if (place) tellIn(place, `No camera (${error.name}). Connect one and allow it in the browser, or upload a video.`, "lr-camera");
+      const why = error.name === "NotAllowedError" ? "The camera is not allowed. Allow it in the browser" : `No camera (${error.name}). Connect one`;
+      if (place) tellIn(place, `${why}, or upload a video.`, "lr-camera");
       throw error;
     }
   };
@@ -97,31 +105,11 @@ window.lipreadCopy = () => {
   else mark();
 };
 
-// Names for what gradio leaves nameless: players and pictures take that of the caption above them, or of their label.
-const captionOf = (element) => {
-  const block = element.closest("#lr-input, #lr-film");
-  if (block) return block.id === "lr-input" ? "Video to read" : "Video with captions";
-  return element.closest(".column")?.querySelector(".lr-caption")?.textContent ?? "";
-};
-const nameThings = () => {
-  for (const film of document.querySelectorAll("video:not([aria-label])")) film.setAttribute("aria-label", captionOf(film) || "Video");
-  for (const button of document.querySelectorAll(RECORD)) {
-    const name = button.querySelector("[title='stop recording']") ? "stop recording" : "start recording";
-    if (button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
-  }
-  for (const image of document.querySelectorAll(".lr-picture img")) {
-    image.loading = "eager"; // else what stands below them moves when one scrolls there
-    if (!image.alt) image.alt = captionOf(image);
-    const button = image.closest("button");
-    if (button && !button.getAttribute("aria-label")) button.setAttribute("aria-label", captionOf(image));
-  }
-};
-new MutationObserver(() => { nameThings(); clearNotes(); }).observe(document, { childList: true, subtree: true });
-
 // On a phone the result stands below the fold.
 document.addEventListener("click", (event) => {
   if (event.target.closest?.("#lr-read") && innerWidth < 720) {
-    setTimeout(() => document.querySelector("#lr-text")?.scrollIntoView({ behavior: "smooth", block: "start" }), 100);
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    setTimeout(() => document.querySelector("#lr-text")?.scrollIntoView({ behavior, block: "start" }), 100);
   }
 });
 

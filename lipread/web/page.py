@@ -21,7 +21,8 @@ from lipread.web.why import MADE
 
 HERE = Path(__file__).parent
 CSS = (HERE / "style.css").read_text(encoding="utf-8")
-HEAD = f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+SCRIPTS = ("connection.js", "page.js", "names.js")
+HEAD = "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
 WINDOW = "(...values) => [...values.slice(0, -2), document.body.classList.contains('dark'), window.innerWidth]"
 WAITING = "() => [lipreadPending.includes('{}')]"  # also in the queue, where nothing is read yet
 SWEEP_S = 60
@@ -72,7 +73,7 @@ def build_page(service: Service, examples: Sequence[Path] = (), *, address: str 
                 _many_tab(do, service, options)
             with gr.Tab("About", id="about"):
                 gr.Markdown(about_markdown(service), elem_classes="lr-prose")
-                gr.Markdown("### From Python\n\n" + api_markdown(address), elem_classes="lr-prose")
+                gr.Markdown("## From Python\n\n" + api_markdown(address), elem_classes="lr-prose")
         _api(do, service, video, options)
         page.unload(do.leave)
     page.belongings = service.belongings = Belongings(
@@ -230,7 +231,7 @@ def _why(do: Handlers, service: Service, key: gr.State, before: Sequence[Any], a
 def _picture(caption: str, elem_id: str) -> gr.Image:
     """A picture below its caption: gradio's own label would lie over it."""
     with gr.Column(min_width=320):
-        gr.HTML(f'<p class="lr-caption">{caption}</p>')
+        gr.HTML(f'<h2 class="lr-caption">{caption}</h2>')
         return gr.Image(
             label=caption, show_label=False, interactive=False, buttons=["fullscreen"], elem_id=elem_id,
             elem_classes="lr-picture", container=False,
@@ -239,7 +240,7 @@ def _picture(caption: str, elem_id: str) -> gr.Image:
 
 def _film(caption: str, elem_id: str) -> gr.Video:
     with gr.Column(min_width=320):
-        gr.HTML(f'<p class="lr-caption">{caption}</p>')
+        gr.HTML(f'<h2 class="lr-caption">{caption}</h2>')
         return gr.Video(
             label=caption, show_label=False, interactive=False, buttons=[], loop=True, height=300, elem_id=elem_id
         )

@@ -146,6 +146,7 @@ def make_app(
 
     service = open_service(model, device, limits)
     refuse_fetching()
+    run_first(HEAD)
     guard_uploads()
     clips = make_examples(examples, fallback=folder / "examples") if examples else []
     page = build_page(service, clips, address=address)
@@ -153,6 +154,7 @@ def make_app(
     app = FastAPI(title="lipread", docs_url=None, redoc_url=None, openapi_url=None)
     warmed = threading.Event()
     add_routes(app, service, warmed)
+    app.add_middleware(OpenPages, service=service)
     app.add_middleware(SafeHeaders)
     app.add_middleware(WithoutPrefix, prefix=root_path)
     page.state_session_capacity = SESSIONS
@@ -161,7 +163,7 @@ def make_app(
         app, page, path="/", root_path=root_path or None, auth=(user, password) if user and password else None,
         auth_message="lipread asks for the user and password that its owner chose.", show_error=True,
         max_file_size=f"{limits.upload_mb}mb", footer_links=[], run_history=False, ssr_mode=False,
-        theme=make_theme(), css=CSS, head=HEAD, enable_monitoring=False, pwa=False, mcp_server=False,
+        theme=make_theme(), css=CSS, enable_monitoring=False, pwa=False, mcp_server=False,
         app_kwargs={"openapi_url": None},
     )
     threading.Thread(target=warm_up, args=(service, clips, folder, warmed), daemon=True).start()
@@ -210,6 +212,19 @@ def refuse_fetching() -> None:
     processing_utils.async_ssrf_protected_download = refused
 
 
+def run_first(head: str) -> None:
+    """Put scripts before gradio's own: those that it is given as its `head` come after its start."""
+    from gradio.routes import templates
+    from jinja2 import ChoiceLoader, DictLoader
+
+    loader, name = templates.env.loader, "frontend/index.html"
+    assert loader is not None
+    page = loader.get_source(templates.env, name)[0]
+    if head not in page:  # by an app that was made before in this process
+        page = page.replace("<head>", f"<head>{{% raw %}}{head}{{% endraw %}}", 1)
+        templates.env.loader = ChoiceLoader([DictLoader({name: page}), loader])
+
+
 class SafeHeaders:
     """Adds headers to every answer: nothing is loaded from elsewhere, and nobody is told where visitors came from."""
 
@@ -231,6 +246,19 @@ class SafeHeaders:
             await send(message)
 
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class OpenPages:
+    """Tells the service whose pages are open: gradio's heartbeats last as long as they are."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], service: Service) -> None:
+        self.app, self.service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        _, found, session = scope.get("path", "").partition("/gradio_api/heartbeat/")
+        with self.service.page_open(session) if found else contextlib.nullcontext():
+            await self.app(scope, receive, send)
 
 
 class WithoutPrefix:

@@ -8,7 +8,8 @@ import ctypes
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,7 @@ class Service:
     _searches: OrderedDict[SearchConfig, SharedSearch] = field(default_factory=OrderedDict)
     _readings: OrderedDict[str, tuple[str, Reading]] = field(default_factory=OrderedDict)
     _working: dict[str, dict[threading.Event, bool]] = field(default_factory=dict)  # session: what stops it: alone?
+    _open: Counter[str] = field(default_factory=Counter)  # how many connections hold a session's page open
     _closed: bool = False
     _trimmed_s: float = field(default_factory=time.monotonic)  # when freed memory was given back
     _loading: threading.Lock = field(default_factory=threading.Lock)  # guards the searches
@@ -244,8 +246,29 @@ class Service:
             batch = self._batches.get(session)
             return self._batches.pop(session) if batch is not None and batch.stop.is_set() else None
 
+    @contextlib.contextmanager
+    def page_open(self, session: str) -> Iterator[None]:
+        """While a connection holds a visitor's page open: who had left is back."""
+        with self._lock:
+            self._open[session] += 1
+        if self.belongings is not None:
+            self.belongings.note(session, [], here=True)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[session] -= 1
+                if not self._open[session]:
+                    del self._open[session]
+
     def leave(self, session: str) -> None:
-        """The visitor has gone: stop the work, forget the readings and what was finished, delete the files soon."""
+        """The visitor has gone: stop the work, forget the readings and what was finished, delete the files soon.
+
+        Not where the page has another connection: one that broke may be found out late.
+        """
+        with self._lock:
+            if self._open[session] > 1:  # the one that ended is still counted
+                return
         self.cancel(session)
         with self._lock:
             for key in [key for key, (owner, _) in self._readings.items() if owner == session]:

@@ -37,7 +37,7 @@ def text_html(text: str, otherwise: str = WAITING_TEXT) -> str:
     """The text, large, or what stands where there is none; screen readers hear it when it comes."""
     shown = escape(text) or f'<span class="lr-faint">{escape(otherwise)}</span>'
     return (
-        '<section aria-label="What was said"><p class="lr-caption">What was said</p>'
+        '<section aria-label="What was said"><h2 class="lr-caption">What was said</h2>'
         f'<p class="lr-said" id="lr-said" aria-live="polite" data-text="{escape(text)}">{shown}</p></section>'
     )
 
@@ -212,12 +212,22 @@ def small_html(text: str) -> str:
 
 def failure_html(message: str) -> str:
     """An error that the visitor caused, where the text would stand."""
-    return f'<div class="lr-notes lr-failed" role="alert"><p><strong>Not read:</strong> {escape(message)}</p></div>'
+    return f'<div class="lr-notes lr-failed"><p><strong>Not read:</strong> {escape(message)}</p></div>'
 
 
 def cancelled_html(kept: str = "") -> str:
     """What stands there after Cancel."""
-    return f'<div class="lr-notes" role="status"><p>Cancelled. {escape(kept)}</p></div>'
+    return f'<div class="lr-notes"><p>Cancelled. {escape(kept)}</p></div>'
+
+
+def finished_html(rows: Sequence[Row]) -> str:
+    """What became of a batch that came to its end."""
+    failed, count = sum(row.state == FAILED for row in rows), len(rows)
+    if failed:
+        said = f"{count - failed} of {count} videos were read, {failed} failed"
+    else:
+        said = "The video was read" if count == 1 else f"All {count} videos were read"
+    return f'<div class="lr-notes"><p>{said}; the zip is ready.</p></div>'
 
 
 def table_html(rows: Sequence[Row]) -> str:

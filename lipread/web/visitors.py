@@ -99,7 +99,7 @@ def check_uploads(values: Any, folder: Path) -> None:
     Raises: gr.Error: one lies outside the folder of uploads.
     """
     if not all(lies_in(path, folder) for path in files_in(values)):
-        raise gr.Error("only files that were uploaded here are read; upload the video itself", print_exception=False)
+        raise gr.Error("this file is not here (any more): choose it again", print_exception=False)
 
 
 def lies_in(path: str, folder: Path) -> bool:
