@@ -55,10 +55,13 @@ class Result:
         ready = [gr.update(value=str(path), interactive=True) for path in files]
         return (*others, *ready, *[gr.update(value=None, interactive=False)] * (DOWNLOADS - len(ready)))
 
-    @classmethod
-    def film_only(cls, reading: Reading, folder: Path) -> tuple[Any, ...]:
-        """Write the captioned film, for its player and its button; all else stays, also where that fails."""
-        values = [gr.skip()] * len(cls().values())
+    def with_film(self, reading: Reading, folder: Path) -> tuple[Any, ...]:
+        """Write the captioned film, for its player and its button; all else stays, also where that fails.
+
+        The other buttons are given once more: in a slow browser an update may overtake the one before.
+        """
+        whole = self.values()
+        values = [*[gr.skip()] * (len(whole) - DOWNLOADS), *whole[-DOWNLOADS:]]
         try:
             film = str(write_film(reading, folder))
             values[FILM], values[-1] = film, gr.update(value=film, interactive=True)
@@ -117,7 +120,7 @@ class Handlers:
                 result.files = tuple(write_files(reading, folder))
                 yield result.values()
                 if reading.info is not None:
-                    film = Result.film_only(reading, folder)
+                    film = result.with_film(reading, folder)
                     if not stop.is_set():
                         yield film
             except Cancelled:
