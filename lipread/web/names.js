@@ -34,7 +34,7 @@ const nameThings = () => {
   set(".controls progress", "aria-label", () => "Position: arrow keys move it by a second");
   set(".controls progress", "tabindex", () => "0");
   set("#lr-files [id^='lr-file-']", "aria-label", (button) => `Download ${button.textContent.trim()}`);
-  set(".file-preview a[download]", "aria-label", (link) => `Download ${fileOf(link)}, ${link.textContent.trim()}`);
+  set(".file-preview a[download]", "aria-label", (link) => `Download ${fileOf(link)}, ${link.textContent.replace("⇣", "").trim()}`);
   set(".file-preview button", "aria-label", (button) => `Remove ${fileOf(button)}`);
   set("[aria-label='common.upload']", "title", () => WORDS["common.upload"]);
   set("[aria-label='common.upload']", "aria-label", () => WORDS["common.upload"]);
