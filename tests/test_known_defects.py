@@ -272,7 +272,7 @@ def test_a_head_that_comes_nearer_keeps_its_size_in_the_crops(tmp_path: Path) ->
     scale_kept = replace(still, crops=np.stack(grown))
     for frames in (slice(None), slice(-6, None)):  # all, and the last ones, which such a reader shows largest
         wanted, found, feared = (
-            replace(track, crops=track.crops[frames], present=track.present[frames])
+            replace(track, crops=track.crops[frames], points=track.points[frames], present=track.present[frames])
             for track in (still, zoomed, scale_kept)
         )
         assert close(wanted, found) < 0.4 * close(wanted, feared)
