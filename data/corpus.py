@@ -168,8 +168,8 @@ def _read_listed(root: Path) -> list[ClipJob]:
                 raise DataError(f"{line}: a time is not a number ({error})") from error
             if not 0 <= start <= end < math.inf:
                 raise DataError(
-                    f"{line}: start_s={start} and end_s={end} must be finite, 0 or more, "
-                    "and in that order; correct them"
+                    f"{line}: start_s={start} and end_s={end} must be finite, 0 or more, and in that order; "
+                    "correct them"
                 )
             words.setdefault(row["clip"], []).append((start, end, row["word"].lower()))
     place = root / "clips" if (root / "clips").is_dir() else root
@@ -182,10 +182,7 @@ def _read_listed(root: Path) -> list[ClipJob]:
         if name in jobs:
             raise DataError(f"{line}: clip={name!r} is there twice; leave one out")
         if split not in SPLITS:
-            raise DataError(
-                f"{line}: split={split!r} is not known; it must be one of "
-                f"{', '.join(SPLITS)}"
-            )
+            raise DataError(f"{line}: split={split!r} is not known; it must be one of {', '.join(SPLITS)}")
         jobs[name] = ClipJob(
             name, row.get("speaker") or name, split, row["text"], videos.get(name),
             tuple(sorted(words.get(name, ()))), int(frames) if frames.isdecimal() and len(frames) < 10 else None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lipread import __version__
 from lipread.errors import LipreadError, OutputError
-from lipread.files import are_one, inside, is_full, require_apart
+from lipread.files import are_one, inside, is_full, require_apart, sweep_parts
 from lipread.inputs import CAPTIONED_SUFFIX, LIVE_SUFFIX, Failure, Job, key_of
 from lipread.outputs import USUAL_FORMATS, WRITERS, labelled, write_outputs
 from lipread.remote import at_hand, is_there, is_url, joined, state_of, written_to
@@ -27,7 +27,6 @@ from lipread.run_record import (
     RunRecord,
     language_model_identity,
     option_identity,
-    sweep_parts,
 )
 from lipread.values import Segment, Transcript
 from lipread.workers import Later

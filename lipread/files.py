@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import itertools
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -56,18 +55,6 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@contextlib.contextmanager
-def opened_table(path: PathLike, *, restval: str | None = None) -> Iterator[csv.DictReader[str]]:
-    """A table as `lipread prepare` and spreadsheets write it: cells are separated by tabs, and quotes mean nothing.
-
-    Args:
-        restval: stands for the cells that a line is too short for.
-    Raises: OSError, UnicodeDecodeError, csv.Error: it cannot be read.
-    """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        yield csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval=restval)
-
-
 def require_path(given: PathLike) -> None:
     """Refuse "", which the methods of Path take for the current folder. Raises: ConfigError."""
     if not os.fspath(given):
@@ -102,6 +89,29 @@ def part_owner(path: Path) -> int | None:
     """The process of this machine that writes, or wrote, a temporary file of `written_whole`; None where none did."""
     match = re.fullmatch(rf"{re.escape(_PART)}(\d+)-\d+{re.escape(PART_SUFFIX)}", path.name)
     return int(match[1]) if match else None
+
+
+def sweep_parts(folders: Iterable[Path]) -> None:
+    """Delete half-written files whose writers are gone."""
+    for folder in folders:
+        for part in folder.glob(f".lipread-*{PART_SUFFIX}"):
+            owner = part_owner(part)
+            if owner is not None and not process_runs(owner):
+                with contextlib.suppress(OSError):
+                    part.unlink()
+
+
+def process_runs(pid: int) -> bool:
+    """Whether there is such a process on this machine; on Windows, where asking would be Ctrl-C, each counts as one."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: PathLike, text: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from lipread.errors import DataError, LipreadError
-from lipread.files import PathLike, opened_table, write_text, written_whole
+from lipread.files import PathLike, write_text, written_whole
 from lipread.values import LIP_POINTS, Array, MouthTrack
 
 MANIFEST_COLUMNS = ("clip", "speaker", "split", "source", "streams", "frames", "text")
@@ -44,12 +44,15 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[obje
 def table_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a table, each with its place for sentences about it; cells without the white space around them.
 
+    Cells are separated by tabs, and quotes mean nothing.
+
     Args:
         columns: that it must have; cells of others may be missing at a line's end.
     Raises: DataError: it is no table, a column is absent, or a line ends before one of these columns.
     """
     try:
-        with opened_table(path) as reader:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
                 raise DataError(
                     f"{path}: has no column {', '.join(missing)}; it must have {', '.join(columns)}, separated by tabs"
@@ -80,6 +83,16 @@ def read_points(folder: PathLike, clip: str, frames: int) -> Array:
     if points.shape != wanted:
         raise DataError(f"{path}: lip points of shape {points.shape}, wanted {wanted}; prepare that clip again")
     return points
+
+
+def whole_crops(path: Path, frames: int) -> Array:
+    """Crops of a clip, uint8 (T, S, S). Raises: DataError: absent, damaged, or of another number of frames."""
+    from lipread.mouth import read_crops
+
+    crops = read_crops(path)
+    if len(crops) != frames:
+        raise DataError(f"{path}: {len(crops)} frames, the manifest says {frames}; prepare that clip again")
+    return crops
 
 
 def read_sound(path: Path, frames: int) -> Array:

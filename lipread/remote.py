@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from lipread.errors import ConfigError, LipreadError, OutputError, VideoError
-from lipread.files import PathLike
-from lipread.run_record import RECORD_NAME, FileState, RunRecord, process_runs
+from lipread.files import PathLike, process_runs
+from lipread.run_record import RECORD_NAME, FileState, RunRecord
 
 WRITE_BACK_EVERY_S = 10.0  # what a killed run did since then is done again
 _WILDCARDS = frozenset("*?[")

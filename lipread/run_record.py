@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from typing import Any, Self
 from safetensors import SafetensorError, safe_open
 
 from lipread.errors import OutputError
-from lipread.files import PART_SUFFIX, PathLike, bundled_weights, part_owner, partner_weights
+from lipread.files import PathLike, bundled_weights, partner_weights
 
 try:
     import fcntl
@@ -141,29 +141,6 @@ class RunRecord:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written ({error.strerror or error}); free some space") from error
         self.lines[line["key"]] = dict(line)
-
-
-def sweep_parts(folders: Iterable[Path]) -> None:
-    """Delete half-written files whose writers are gone."""
-    for folder in folders:
-        for part in folder.glob(f".lipread-*{PART_SUFFIX}"):
-            owner = part_owner(part)
-            if owner is not None and not process_runs(owner):
-                with contextlib.suppress(OSError):
-                    part.unlink()
-
-
-def process_runs(pid: int) -> bool:
-    """Whether there is such a process on this machine; on Windows, where asking would be Ctrl-C, each counts as one."""
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def model_identity(name_or_path: PathLike) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lipread.errors import DataError, OutputError
-from lipread.files import inside, part_owner, read_text, write_text, written_whole
+from lipread.files import inside, part_owner, process_runs, read_text, sweep_parts, write_text, written_whole
 
 
 def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
@@ -92,3 +94,25 @@ def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
             write_text(target, "words")
         assert f"({said}); choose another folder" in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "talk.txt"]
+
+
+def test_only_parts_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    here = socket.gethostname()
+    dead, alive = (tmp_path / f".lipread-{here}-{pid}-0.part" for pid in (gone.pid, os.getpid()))
+    elsewhere = [tmp_path / f".lipread-{host}-{gone.pid}-0.part" for host in ("elsewhere", f"{here}-2", f"my-{here}")]
+    others = [tmp_path / "talk.part", tmp_path / f".lipread-{here}-x-0.part", *elsewhere]
+    for path in (dead, alive, *others):
+        path.touch()
+    sweep_parts([tmp_path, tmp_path / "no such folder"])
+    assert not dead.exists()
+    assert all(path.exists() for path in (alive, *others))
+
+
+def test_where_asking_would_end_a_process_it_counts_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as on_windows:
+        on_windows.setattr(os, "kill", None)  # there, signal 0 is Ctrl-C
+        on_windows.setattr(os, "name", "nt")
+        runs = process_runs(1)
+    assert runs

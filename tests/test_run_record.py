@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +21,6 @@ from lipread.run_record import (
     RunRecord,
     language_model_identity,
     model_identity,
-    process_runs,
-    sweep_parts,
 )
 
 SETTINGS = {"model": "small", "options": {"formats": ["txt"]}}
@@ -128,28 +125,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     for read_only in (False, True):
         with pytest.raises(OutputError, match="choose another output folder"):
             RunRecord(tmp_path / "out", read_only=read_only)
-
-
-def test_only_parts_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    here = socket.gethostname()
-    dead, alive = (tmp_path / f".lipread-{here}-{pid}-0.part" for pid in (gone.pid, os.getpid()))
-    elsewhere = [tmp_path / f".lipread-{host}-{gone.pid}-0.part" for host in ("elsewhere", f"{here}-2", f"my-{here}")]
-    others = [tmp_path / "talk.part", tmp_path / f".lipread-{here}-x-0.part", *elsewhere]
-    for path in (dead, alive, *others):
-        path.touch()
-    sweep_parts([tmp_path, tmp_path / "no such folder"])
-    assert not dead.exists()
-    assert all(path.exists() for path in (alive, *others))
-
-
-def test_where_asking_would_end_a_process_it_counts_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as on_windows:
-        on_windows.setattr(os, "kill", None)  # there, signal 0 is Ctrl-C
-        on_windows.setattr(os, "name", "nt")
-        runs = process_runs(1)
-    assert runs
 
 
 def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:

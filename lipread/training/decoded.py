@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lipread.errors import DataError
-from lipread.mouth import read_crops
-from lipread.prepared import read_sound
+from lipread.prepared import read_sound, whole_crops
 from lipread.training.clips import Clip
 from lipread.values import CROP_SIDE_PX, SAMPLES_PER_FRAME, Array
 
@@ -83,14 +81,6 @@ class Decoded:
             self._done[slot.number] = True
         place.flags.writeable = False
         return place
-
-
-def whole_crops(path: Path, frames: int) -> Array:
-    """Crops of a clip, uint8 (T, S, S). Raises: DataError: absent, damaged, or of another number of frames."""
-    crops = read_crops(path)
-    if len(crops) != frames:
-        raise DataError(f"{path}: {len(crops)} frames, the manifest says {frames}; prepare that clip again")
-    return crops
 
 
 def _limit_bytes() -> int:

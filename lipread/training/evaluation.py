@@ -19,10 +19,9 @@ from lipread.decoding.greedy import greedy_decode
 from lipread.metrics import Score, score
 from lipread.model.network import LipNetwork
 from lipread.mouth import centre_crop
-from lipread.prepared import read_sound
+from lipread.prepared import read_sound, whole_crops
 from lipread.training.batches import Batch, Example, collate
 from lipread.training.clips import Clip
-from lipread.training.decoded import whole_crops
 from lipread.training.word_clips import Cut, part_of
 
 EVALUATION_BATCH = 10

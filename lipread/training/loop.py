@@ -22,10 +22,10 @@ from lipread.checkpoint import load_checkpoint, save_checkpoint
 from lipread.config import TrainConfig
 from lipread.devices import most_memory_used
 from lipread.errors import ConfigError, TrainingError
+from lipread.files import sweep_parts
 from lipread.model.ctc import ctc_loss
 from lipread.model.masks import Frames, valid_frames
 from lipread.model.norm import freeze_batchnorm, freeze_kept_batchnorm
-from lipread.run_record import sweep_parts
 from lipread.training import distributed
 from lipread.training.batches import Batch
 from lipread.training.clips import Clip
