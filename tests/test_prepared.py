@@ -41,14 +41,15 @@ def test_what_is_no_table(content: bytes | None, why: str, tmp_path: Path) -> No
 def test_points_and_crops_come_back_as_a_track(tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(6, 9, 2))
     points[2] = np.nan
-    crops = np.zeros((6, 96, 96), np.uint8)
+    crops = np.repeat(np.arange(20, 212, 2, dtype=np.uint8)[None, None], 96, axis=1).repeat(6, axis=0)
     for stream in ("crops", "points"):
         (tmp_path / stream).mkdir()
-    write_crops_mp4(stream_path(tmp_path, "crops", "a.b"), crops)
+    write_crops_mp4(stream_path(tmp_path, "crops", "a.b"), crops, crf=0)
     write_points(tmp_path / "points" / "a.b.npy", points)
     track = read_track(tmp_path, "a.b")
     np.testing.assert_array_equal(track.points, points.astype(np.float32))
     assert track.present.tolist() == [True, True, False, True, True, True] and track.crops.shape == crops.shape
+    assert np.abs(track.crops.astype(int) - crops).max() <= 1
     with pytest.raises(DataError, match=r"a\.b\.npy: lip points of shape \(6, 9, 2\), wanted \(5, 9, 2\); prepare"):
         read_points(tmp_path, "a.b", 5)
     np.savez(tmp_path / "many.npz", points=points)
